@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+import transformers
 
 from architectures import ARCHITECTURES, VOCAB, Architecture
 
@@ -30,6 +31,7 @@ def set_deterministic() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.set_default_dtype(torch.float32)
+    transformers.utils.logging.disable_progress_bar()
 
 
 def draw_weight(name: str, parameter: torch.Tensor, architecture: Architecture, is_conv1d: bool) -> np.ndarray:
@@ -87,9 +89,10 @@ def load_converter(llama_cpp: Path):
 
 
 def write_gguf(architecture: Architecture, llama_cpp: Path, out: Path, quantization: str = "f32") -> None:
-    """Convert one architecture to `out`; `quantization` is f32 or q8_0."""
+    """Convert one architecture to `out`; `quantization` is f32, q8_0 or q4_0 (matrices only, norms stay f32)."""
     conversion, gguf = load_converter(llama_cpp)
-    file_type = {"f32": gguf.LlamaFileType.ALL_F32, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}[quantization]
+    file_type = {"f32": gguf.LlamaFileType.ALL_F32, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+                 "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0}[quantization]
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         directory = Path(scratch) / f"oracle-{architecture.name}"
         save_for_conversion(build_model(architecture), directory)
@@ -106,12 +109,22 @@ def write_gguf(architecture: Architecture, llama_cpp: Path, out: Path, quantizat
                 architecture.gguf_extra(converter.gguf_writer)
 
         converter.set_vocab = set_vocab
+        if quantization == "q4_0":  # not among the converter's own file types, but gguf-py can encode it
+            converter.tensor_force_quant = lambda *_: gguf.GGMLQuantizationType.Q4_0
         converter.write()
 
 
 def selected(only: str | None) -> list[Architecture]:
     """The architectures named in a comma-separated list, or all of them."""
     return [ARCHITECTURES[name] for name in (only.split(",") if only else ARCHITECTURES)]
+
+
+def gguf_jobs(architecture: Architecture) -> list[tuple[str, str]]:
+    """The GGUF files of one architecture, as (quantization, file name)."""
+    jobs = [("f32", f"{architecture.name}.gguf")]
+    if architecture.name == "llama":
+        jobs += [("q8_0", "llama-q8_0.gguf"), ("q4_0", "llama-q4_0.gguf")]
+    return jobs
 
 
 def main() -> None:
@@ -124,10 +137,7 @@ def main() -> None:
     set_deterministic()
     args.out.mkdir(parents=True, exist_ok=True)
     for architecture in selected(args.only):
-        jobs = [("f32", f"{architecture.name}.gguf")]
-        if architecture.name == "llama":
-            jobs.append(("q8_0", "llama-q8_0.gguf"))
-        for quantization, file_name in jobs:
+        for quantization, file_name in gguf_jobs(architecture):
             write_gguf(architecture, args.llama_cpp.resolve(), args.out / file_name, quantization)
             print(f"{file_name}: {(args.out / file_name).stat().st_size} bytes")
 
