@@ -1,0 +1,108 @@
+// The evaluation callback: reads and edits site tensors inside llama.cpp's forward pass.
+//
+// llama.cpp asks once per graph node whether we want it; wanted nodes end a piece of the graph, after which we read or
+// write the tensor. Rules kept here (docs/hook.md): no allocation per node, no exceptions through ggml (the first error
+// is stored and thrown by end_decode), one ubatch per decode so that row r of a tensor is entry r of the batch — and
+// that is not assumed but checked against the graph's own token, position and KV-index inputs.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "capture.h"
+#include "error.h"
+#include "plan.h"
+#include "sites.h"
+
+namespace rewardlens {
+
+// Edits of one arm, grouped by watched site (index into the hook's list), in list order.
+struct compiled_edits {
+    const edit_list * list = nullptr;
+    std::vector<std::vector<const edit *>> by_site;
+};
+
+// One batch entry as the hook sees it.
+struct hook_row {
+    int32_t sequence = 0;
+    int32_t position = 0;
+    int32_t token = 0;
+    int32_t prompt_length = 0;
+    bool output = false;
+    const compiled_edits * edits = nullptr;  // null = none
+    uint64_t * changed = nullptr;            // [edits->list->source_count] values written, per intervention
+    capture_chunk * chunk = nullptr;         // null = not captured
+    int32_t chunk_row = 0;
+};
+
+struct watched_site {
+    site_ref ref;
+    resolved_site node;
+    int capture_block = -1;  // index into capture_chunk::blocks, -1 = only edited
+};
+
+class hook {
+  public:
+    // Sites of the plan and of all edit lists are resolved here; throws SITE_NOT_FOUND etc. `max_rows` = n_ubatch.
+    // With `exit_early` the pass stops after the last watched site: only for runs that need no logits.
+    void configure(const site_catalog & catalog, const capture_plan & plan, const std::vector<site_ref> & edited,
+                   int32_t max_rows, bool exit_early);
+    compiled_edits compile(const edit_list & list) const;
+
+    // Collect the graph instead of watching sites (probe decode).
+    void start_trace(graph_trace * trace) { trace_ = trace; }
+    void stop_trace() { trace_ = nullptr; }
+
+    // Cells per sequence of the KV cache, to recognise a row's sequence by its cell; 0 = not checkable (one shared stream).
+    void set_kv_size(int64_t cells_per_sequence) { kv_size_ = cells_per_sequence; }
+
+    // Declares the rows of the next llama_decode; `rows` must outlive it.
+    void begin_decode(const std::vector<hook_row> & rows);
+    // After llama_decode: throws the stored error, or HOOK_NOT_FIRED when a wanted site did not come up exactly once.
+    void end_decode();
+    // Forgets the current decode without checking (it failed for another reason).
+    void abandon_decode() { active_ = false; }
+
+    const std::vector<watched_site> & watched() const { return watched_; }
+    // Floats per captured row of block k.
+    int32_t block_width(size_t block) const;
+    // True when a captured or edited site only has rows for tokens flagged as outputs.
+    bool needs_outputs(const hook_row & row) const;
+    bool exits_early() const { return exit_site_ >= 0; }
+
+    static bool callback(ggml_tensor * tensor, bool ask, void * user_data);
+
+  private:
+    bool on_ask(const ggml_tensor * tensor);
+    bool on_data(ggml_tensor * tensor);
+    void verify_inputs(const ggml_tensor * tensor);
+    void process(const watched_site & site, size_t index, ggml_tensor * tensor);
+    bool site_wanted_by(size_t index, const hook_row & row) const;
+    void edit_row(size_t index, const hook_row & row, float * data, int32_t width, bool & changed);
+    void capture_row(const watched_site & site, const hook_row & row, const float * data) const;
+    void fail(error_code code, const std::string & message);
+
+    std::vector<watched_site> watched_;
+    std::map<std::string, size_t, std::less<>> by_name_;  // transparent: looked up without building a string
+    std::vector<uint8_t> watched_ops_;                    // [GGML_OP_COUNT] cheap first filter of nodes
+    capture_plan plan_;
+    std::vector<float> staging_;
+    int exit_site_ = -1;
+    int64_t kv_size_ = 0;
+
+    const std::vector<hook_row> * rows_ = nullptr;
+    std::vector<int32_t> output_index_;  // row numbers of output rows
+    std::vector<uint8_t> wanted_;        // per watched site: needed by some row of this decode
+    std::vector<uint32_t> fired_;        // per watched site
+    graph_trace * trace_ = nullptr;
+    bool active_ = false;
+    bool exited_ = false;
+    bool tokens_checked_ = false, positions_checked_ = false, streams_checked_ = false;
+    bool failed_ = false;
+    error_code error_code_ = error_code::hook_not_fired;
+    std::string error_message_;
+};
+
+}  // namespace rewardlens
