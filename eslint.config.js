@@ -1,0 +1,80 @@
+// Rules that find bugs (type-checked), sizes that keep functions readable, and the direction of imports.
+import { readdirSync } from 'node:fs';
+import { createTypeScriptImportResolver } from 'eslint-import-resolver-typescript';
+import importX from 'eslint-plugin-import-x';
+import tseslint from 'typescript-eslint';
+
+// Rooms of src/ and what each may import besides itself. cli/server → study → two branches that do not know each other:
+// live (needs a model) and pure (typed arrays in, typed arrays out). The check below insists that every folder of src/ is listed.
+const live = ['native', 'model', 'capture', 'intervene', 'rollout', 'ablate', 'apply'];
+const pure = ['probe', 'rank', 'rpe', 'report', 'export'];
+const allowed = {
+  native: [],
+  model: ['native'],
+  capture: ['native', 'model'],
+  intervene: ['native', 'model', 'capture'],
+  rollout: ['native', 'model', 'capture', 'intervene'],
+  ablate: ['native', 'model', 'capture', 'intervene', 'rollout'],
+  apply: ['native', 'model', 'capture', 'intervene', 'rollout'],
+  probe: [],
+  rank: ['probe'],
+  rpe: ['probe'],
+  export: [],
+  report: ['probe', 'rank', 'rpe', 'export'],
+  study: [...live, ...pure],
+  server: [...live, ...pure, 'study'],
+  cli: [...live, ...pure, 'study', 'server'],
+  demo: [...live, ...pure, 'study', 'server'],
+};
+// Leaves that every room may import: the error class, and helpers that know nothing about rewardlens.
+const shared = ['native/errors.ts', 'util'];
+
+const rooms = readdirSync(new URL('src', import.meta.url), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+for (const { name } of rooms) {
+  if (!(name in allowed) && !shared.includes(name)) {
+    throw new Error(`src/${name} is not a known room: say in eslint.config.js what it may import`);
+  }
+}
+
+const zones = [...Object.keys(allowed), 'util'].map((room) => ({
+  target: `./src/${room}`,
+  from: './src',
+  except: [room, ...(allowed[room] ?? []), ...(room === 'util' ? [] : shared)].map((name) => `./${name}`),
+  message: `src/${room} may import only: ${[...(allowed[room] ?? []), ...shared].join(', ')} (see eslint.config.js)`,
+}));
+
+export default tseslint.config(
+  { ignores: ['build*/', 'dist/', 'coverage/', 'node_modules/', '**/*.d.mts', 'docs/'] },
+  {
+    files: ['**/*.ts'],
+    extends: [...tseslint.configs.recommendedTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    plugins: { 'import-x': importX },
+    settings: { 'import-x/resolver-next': [createTypeScriptImportResolver({ project: 'tsconfig.json' })] },
+    rules: {
+      eqeqeq: 'error',
+      'max-lines': ['error', { max: 400 }],
+      'no-console': 'off',
+      'import-x/no-cycle': 'error',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones }],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/no-explicit-any': 'error',
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/no-unnecessary-condition': 'off', // argues with noUncheckedIndexedAccess on typed arrays
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      '@typescript-eslint/prefer-promise-reject-errors': 'error',
+      '@typescript-eslint/require-await': 'off', // async functions may satisfy an async interface
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/return-await': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+    },
+  },
+  {
+    files: ['src/**/*.ts'],
+    rules: {
+      'max-lines-per-function': ['error', { max: 70, skipBlankLines: true, skipComments: true }],
+      complexity: ['error', 20],
+    },
+  },
+);
