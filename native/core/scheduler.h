@@ -67,7 +67,8 @@ class scheduler {
     void finish();                        // no more requests will come
     void cancel();                        // stop soon; the end event then says ABORTED
     void acknowledge(size_t bytes);       // captured bytes consumed
-    void join();                          // waits for the thread; idempotent
+    void join();                          // waits for the thread; idempotent, one caller at a time
+    bool uses(const session & other) const { return session_.get() == &other; }
 
   private:
     void thread_main();

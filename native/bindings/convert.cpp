@@ -1,0 +1,389 @@
+#include "convert.h"
+
+#include <algorithm>
+
+namespace rewardlens {
+
+namespace {
+
+[[noreturn]] void wrong_type(const char * key, const char * expected, const Napi::Value & value) {
+    throw engine_error(error_code::invalid_argument,
+                       std::string(key) + ": expected " + expected + ", got " + value.ToString().Utf8Value());
+}
+
+bool absent(const Napi::Value & value) { return value.IsUndefined() || value.IsNull(); }
+
+int32_t read_int(const Napi::Object & object, const char * key, int32_t fallback) {
+    return static_cast<int32_t>(read_number(object, key, fallback));
+}
+
+// Seeds are JS numbers or bigints of up to 64 bits.
+uint64_t read_seed(const Napi::Object & object, const char * key) {
+    const Napi::Value value = object.Get(key);
+    if (value.IsBigInt()) {
+        bool lossless = false;
+        return value.As<Napi::BigInt>().Uint64Value(&lossless);
+    }
+    return static_cast<uint64_t>(read_number(object, key, 0));
+}
+
+template <typename T>
+T choose(const std::string & value, const char * key, const std::vector<std::pair<const char *, T>> & options) {
+    for (const auto & option : options) {
+        if (value == option.first) {
+            return option.second;
+        }
+    }
+    throw engine_error(error_code::invalid_argument, std::string(key) + ": unknown value '" + value + "'");
+}
+
+position_set read_positions(const Napi::Object & owner) {
+    position_set out;
+    const Napi::Value value = owner.Get("positions");
+    if (absent(value)) {
+        return out;
+    }
+    const Napi::Object object = value.As<Napi::Object>();
+    out.kind = choose<position_kind>(read_string(object, "kind", "all"), "positions.kind",
+                                     {{"all", position_kind::all},
+                                      {"prompt", position_kind::prompt},
+                                      {"completion", position_kind::completion},
+                                      {"last", position_kind::last},
+                                      {"s0", position_kind::s0},
+                                      {"list", position_kind::list}});
+    out.list = read_int32s(object, "list");
+    std::sort(out.list.begin(), out.list.end());
+    out.from = read_int(object, "from", 0);
+    return out;
+}
+
+std::shared_ptr<const std::vector<float>> read_floats(const Napi::Object & object, const char * key) {
+    const Napi::Value value = object.Get(key);
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
+        wrong_type(key, "a Float32Array", value);
+    }
+    const auto array = value.As<Napi::Float32Array>();
+    return std::make_shared<const std::vector<float>>(array.Data(), array.Data() + array.ElementLength());
+}
+
+edit read_edit(const Napi::Object & object) {
+    edit out;
+    out.source = static_cast<uint32_t>(read_number(object, "source", 0));
+    out.where.site = site_from_name(read_string(object, "site", "residPost"));
+    out.where.layer = read_int(object, "layer", 0);
+    out.op = choose<edit_op>(read_string(object, "op", "set"), "op",
+                             {{"set", edit_op::set},
+                              {"scale", edit_op::scale},
+                              {"add", edit_op::add},
+                              {"clamp", edit_op::clamp},
+                              {"rows", edit_op::rows},
+                              {"project", edit_op::project}});
+    out.neurons = read_int32s(object, "neurons");
+    out.positions = read_positions(object);
+    out.values = read_floats(object, "values");
+    out.choice = choose<row_choice>(read_string(object, "choice", "seeded"), "choice",
+                                    {{"seeded", row_choice::seeded}, {"position", row_choice::by_position}});
+    out.seed = read_seed(object, "seed");
+    out.row_positions = read_int32s(object, "rowPositions");
+    return out;
+}
+
+edit_list read_edit_list(const Napi::Object & object) {
+    edit_list out;
+    out.source_count = static_cast<uint32_t>(read_number(object, "sourceCount", 0));
+    const auto edits = object.Get("edits").As<Napi::Array>();
+    for (uint32_t i = 0; i < edits.Length(); ++i) {
+        out.edits.push_back(read_edit(edits.Get(i).As<Napi::Object>()));
+        if (out.edits.back().source >= out.source_count) {
+            throw engine_error(error_code::invalid_argument, "source: out of range in an edit list");
+        }
+    }
+    return out;
+}
+
+capture_plan read_capture(const Napi::Object & object) {
+    capture_plan out;
+    const auto sites = object.Get("sites").As<Napi::Array>();
+    for (uint32_t i = 0; i < sites.Length(); ++i) {
+        const auto ref = sites.Get(i).As<Napi::Object>();
+        out.sites.push_back({site_from_name(read_string(ref, "site", "residPost")), read_int(ref, "layer", 0)});
+    }
+    out.positions = read_positions(object);
+    out.neurons = read_int32s(object, "neurons");
+    out.half_precision = read_bool(object, "halfPrecision", false);
+    return out;
+}
+
+Napi::Value from_counts(Napi::Env env, const std::vector<uint64_t> & counts) {
+    auto out = Napi::Array::New(env, counts.size());
+    for (uint32_t i = 0; i < counts.size(); ++i) {
+        out.Set(i, Napi::Number::New(env, static_cast<double>(counts[i])));
+    }
+    return out;
+}
+
+Napi::Value from_floats(Napi::Env env, const std::vector<float> & values) {
+    auto out = Napi::Float32Array::New(env, values.size());
+    std::copy(values.begin(), values.end(), out.Data());
+    return out;
+}
+
+Napi::Object from_result(Napi::Env env, const sequence_result & result) {
+    auto out = Napi::Object::New(env);
+    out.Set("id", result.id);
+    out.Set("finishReason", finish_reason_name(result.reason));
+    out.Set("tokens", from_int32s(env, result.tokens));
+    out.Set("text", result.text);
+    out.Set("logProbabilities", from_floats(env, result.log_probabilities));
+    out.Set("entropies", from_floats(env, result.entropies));
+    out.Set("promptLength", result.prompt_length);
+    out.Set("sharedPrefix", result.shared_prefix);
+    out.Set("processed", result.processed);
+    out.Set("capturedRows", result.captured_rows);
+    out.Set("changed", from_counts(env, result.changed));
+    out.Set("changedShared", from_counts(env, result.changed_shared));
+    return out;
+}
+
+Napi::Object from_chunk(Napi::Env env, capture_chunk & chunk) {
+    auto out = Napi::Object::New(env);
+    out.Set("id", chunk.request_id);
+    out.Set("firstRow", chunk.first_row);
+    out.Set("rowCount", chunk.row_count);
+    out.Set("bytes", static_cast<double>(chunk.total_bytes()));
+    out.Set("tokens", from_int32s(env, chunk.tokens));
+    out.Set("positions", from_int32s(env, chunk.positions));
+    auto blocks = Napi::Array::New(env, chunk.blocks.size());
+    for (uint32_t i = 0; i < chunk.blocks.size(); ++i) {
+        const size_t length = chunk.row_bytes[i] * static_cast<size_t>(chunk.row_count);
+        void * data = chunk.blocks[i].release();
+        blocks.Set(i, Napi::ArrayBuffer::New(env, data, length, [](Napi::Env, void * memory) { std::free(memory); }));
+    }
+    out.Set("blocks", blocks);
+    return out;
+}
+
+Napi::Object from_progress(Napi::Env env, const run_progress & progress) {
+    auto out = Napi::Object::New(env);
+    out.Set("promptTokens", static_cast<double>(progress.prompt_tokens));
+    out.Set("sharedTokens", static_cast<double>(progress.shared_tokens));
+    out.Set("completionTokens", static_cast<double>(progress.completion_tokens));
+    out.Set("decodeCalls", static_cast<double>(progress.decode_calls));
+    out.Set("finished", static_cast<double>(progress.finished));
+    out.Set("active", progress.active);
+    out.Set("busyMs", progress.busy_ms);
+    return out;
+}
+
+}  // namespace
+
+Napi::Error to_js_error(Napi::Env env, error_code code, const std::string & message) {
+    Napi::Error error = Napi::Error::New(env, message);
+    error.Set("code", Napi::String::New(env, error_code_name(code)));
+    return error;
+}
+
+std::string read_string(const Napi::Object & object, const char * key, const std::string & fallback) {
+    const Napi::Value value = object.Get(key);
+    if (absent(value)) {
+        return fallback;
+    }
+    if (!value.IsString()) {
+        wrong_type(key, "a string", value);
+    }
+    return value.As<Napi::String>().Utf8Value();
+}
+
+double read_number(const Napi::Object & object, const char * key, double fallback) {
+    const Napi::Value value = object.Get(key);
+    if (absent(value)) {
+        return fallback;
+    }
+    if (!value.IsNumber()) {
+        wrong_type(key, "a number", value);
+    }
+    return value.As<Napi::Number>().DoubleValue();
+}
+
+bool read_bool(const Napi::Object & object, const char * key, bool fallback) {
+    const Napi::Value value = object.Get(key);
+    if (absent(value)) {
+        return fallback;
+    }
+    if (!value.IsBoolean()) {
+        wrong_type(key, "a boolean", value);
+    }
+    return value.As<Napi::Boolean>().Value();
+}
+
+std::vector<std::string> read_strings(const Napi::Object & object, const char * key) {
+    std::vector<std::string> out;
+    const Napi::Value value = object.Get(key);
+    if (absent(value)) {
+        return out;
+    }
+    if (!value.IsArray()) {
+        wrong_type(key, "an array of strings", value);
+    }
+    const auto array = value.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        out.push_back(array.Get(i).ToString().Utf8Value());
+    }
+    return out;
+}
+
+std::vector<int32_t> to_int32s(const Napi::Value & value, const char * name) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
+        wrong_type(name, "an Int32Array", value);
+    }
+    const auto array = value.As<Napi::Int32Array>();
+    return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
+}
+
+std::vector<int32_t> read_int32s(const Napi::Object & object, const char * key) {
+    const Napi::Value value = object.Get(key);
+    return absent(value) ? std::vector<int32_t>() : to_int32s(value, key);
+}
+
+model_params read_model_params(const Napi::Object & object) {
+    model_params out;
+    out.path = read_string(object, "path", "");
+    out.gpu_layer_count = read_int(object, "gpuLayers", out.gpu_layer_count);
+    out.devices = read_strings(object, "devices");
+    out.use_mmap = read_bool(object, "mmap", out.use_mmap);
+    out.use_mlock = read_bool(object, "mlock", out.use_mlock);
+    out.check_tensors = read_bool(object, "checkTensors", out.check_tensors);
+    return out;
+}
+
+session_params read_session_params(const Napi::Object & object) {
+    session_params out;
+    out.context_length = read_int(object, "contextLength", out.context_length);
+    out.parallel = read_int(object, "parallel", out.parallel);
+    out.ubatch = read_int(object, "ubatch", out.ubatch);
+    out.threads = read_int(object, "threads", out.threads);
+    out.flash_attention = read_int(object, "flashAttention", out.flash_attention);
+    out.cache_type_k = read_string(object, "cacheTypeK", out.cache_type_k);
+    out.cache_type_v = read_string(object, "cacheTypeV", out.cache_type_v);
+    out.offload_kqv = read_bool(object, "offloadKqv", out.offload_kqv);
+    return out;
+}
+
+run_params read_run_params(const Napi::Object & object) {
+    run_params out;
+    if (!absent(object.Get("capture"))) {
+        out.capture = read_capture(object.Get("capture").As<Napi::Object>());
+    }
+    const auto lists = object.Get("editLists").As<Napi::Array>();
+    for (uint32_t i = 0; i < lists.Length(); ++i) {
+        out.edit_lists.push_back(read_edit_list(lists.Get(i).As<Napi::Object>()));
+    }
+    out.prompt_only = read_bool(object, "promptOnly", out.prompt_only);
+    out.min_shared_prefix = read_int(object, "minSharedPrefix", out.min_shared_prefix);
+    out.max_pending_bytes = static_cast<size_t>(read_number(object, "maxPendingBytes", static_cast<double>(out.max_pending_bytes)));
+    out.chunk_bytes = read_int(object, "chunkBytes", out.chunk_bytes);
+    return out;
+}
+
+std::unique_ptr<sequence_request> read_request(const Napi::Object & object) {
+    auto out = std::make_unique<sequence_request>();
+    out->id = static_cast<uint32_t>(read_number(object, "id", 0));
+    out->prompt = read_int32s(object, "prompt");
+    out->max_tokens = read_int(object, "maxTokens", 0);
+    out->edits = read_int(object, "edits", -1);
+    out->sampling.temperature = static_cast<float>(read_number(object, "temperature", out->sampling.temperature));
+    out->sampling.top_k = read_int(object, "topK", out->sampling.top_k);
+    out->sampling.top_p = static_cast<float>(read_number(object, "topP", out->sampling.top_p));
+    out->sampling.min_p = static_cast<float>(read_number(object, "minP", out->sampling.min_p));
+    out->sampling.seed = static_cast<uint32_t>(read_seed(object, "seed"));
+    out->sampling.grammar = read_string(object, "grammar", "");
+    out->stop = read_strings(object, "stop");
+    out->statistics = read_bool(object, "statistics", false);
+    out->ignore_eog = read_bool(object, "ignoreEog", false);
+    return out;
+}
+
+Napi::Int32Array from_int32s(Napi::Env env, const std::vector<int32_t> & values) {
+    auto out = Napi::Int32Array::New(env, values.size());
+    std::copy(values.begin(), values.end(), out.Data());
+    return out;
+}
+
+Napi::Value from_info(Napi::Env env, const model_info & info) {
+    auto out = Napi::Object::New(env);
+    out.Set("architecture", info.architecture);
+    out.Set("description", info.description);
+    out.Set("quantization", info.file_type);
+    out.Set("layerCount", info.layer_count);
+    out.Set("dModel", info.d_model);
+    out.Set("headCount", info.head_count);
+    out.Set("kvHeadCount", info.kv_head_count);
+    out.Set("trainContextLength", info.train_context_length);
+    out.Set("vocabSize", info.vocab_size);
+    out.Set("tokenizer", info.vocab_type);
+    out.Set("parameterCount", static_cast<double>(info.parameter_count));
+    out.Set("sizeBytes", static_cast<double>(info.size_bytes));
+    out.Set("recurrent", info.recurrent);
+    out.Set("hybrid", info.hybrid);
+    out.Set("bos", info.bos);
+    out.Set("eos", info.eos);
+    out.Set("eot", info.eot);
+    out.Set("newline", info.nl);
+    out.Set("pad", info.pad);
+    out.Set("addsBos", info.add_bos);
+    out.Set("addsEos", info.add_eos);
+    out.Set("chatTemplate", info.chat_template);
+    return out;
+}
+
+Napi::Value from_catalog(Napi::Env env, const site_catalog & catalog) {
+    auto out = Napi::Array::New(env);
+    uint32_t n = 0;
+    for (int32_t layer = 0; layer < catalog.layer_count(); ++layer) {
+        for (int s = 0; s < SITE_COUNT; ++s) {
+            const resolved_site & site = catalog.peek(static_cast<site_id>(s), layer);
+            auto entry = Napi::Object::New(env);
+            entry.Set("site", site_name(static_cast<site_id>(s)));
+            entry.Set("layer", layer);
+            entry.Set("found", site.found);
+            entry.Set("width", site.width);
+            entry.Set("node", site.node_name);
+            entry.Set("rule", site.rule);
+            entry.Set("reason", site.reason);
+            entry.Set("outputRows", site.output_rows);
+            out.Set(n++, entry);
+        }
+    }
+    return out;
+}
+
+Napi::Value from_event(Napi::Env env, run_event & event) {
+    auto out = Napi::Object::New(env);
+    switch (event.kind) {
+        case run_event::kind_id::capture:
+            out.Set("kind", "capture");
+            out.Set("chunk", from_chunk(env, *event.chunk));
+            break;
+        case run_event::kind_id::result:
+            out.Set("kind", "result");
+            out.Set("result", from_result(env, *event.result));
+            break;
+        case run_event::kind_id::progress:
+            out.Set("kind", "progress");
+            out.Set("progress", from_progress(env, event.progress));
+            break;
+        case run_event::kind_id::end:
+            out.Set("kind", "end");
+            out.Set("progress", from_progress(env, event.progress));
+            if (event.failed) {
+                out.Set("error", to_js_error(env, event.code, event.message).Value());
+            }
+            break;
+    }
+    if (!event.block_widths.empty()) {
+        out.Set("blockWidths", from_int32s(env, event.block_widths));
+    }
+    return out;
+}
+
+}  // namespace rewardlens

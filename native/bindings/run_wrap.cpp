@@ -1,0 +1,132 @@
+#include <vector>
+
+#include "convert.h"
+#include "wraps.h"
+
+namespace rewardlens {
+
+namespace {
+
+using event_batch = std::vector<run_event>;
+
+void deliver(Napi::Env env, Napi::Function callback, std::nullptr_t *, event_batch * events) {
+    const std::unique_ptr<event_batch> owned(events);
+    if (env == nullptr || callback.IsEmpty()) {
+        return;  // the environment is going away
+    }
+    Napi::HandleScope scope(env);
+    auto array = Napi::Array::New(env, owned->size());
+    for (uint32_t i = 0; i < owned->size(); ++i) {
+        array.Set(i, from_event(env, (*owned)[i]));
+    }
+    callback.Call({array});
+}
+
+using event_function = Napi::TypedThreadSafeFunction<std::nullptr_t, event_batch, deliver>;
+
+// Carries events from the engine thread to JavaScript. After the environment has begun to close, calls are refused and
+// events dropped; the function must then not be touched again.
+class js_listener : public run_listener {
+  public:
+    js_listener(Napi::Env env, const Napi::Function & callback)
+        : function_(event_function::New(env, callback, "rewardlens.run", 0, 1)) {}
+
+    void on_events(event_batch && events) override {
+        if (closed_) {
+            return;
+        }
+        const bool last = events.back().kind == run_event::kind_id::end;
+        auto batch = std::make_unique<event_batch>(std::move(events));
+        const napi_status status = function_.NonBlockingCall(batch.get());
+        if (status == napi_ok) {
+            batch.release();
+        }
+        if (status == napi_closing) {
+            closed_ = true;
+        } else if (last) {
+            closed_ = true;
+            function_.Release();
+        }
+    }
+
+  private:
+    event_function function_;
+    bool closed_ = false;  // engine thread only
+};
+
+}  // namespace
+
+Napi::Function run_wrap::define(Napi::Env env) {
+    return DefineClass(env, "NativeRun",
+                       {InstanceMethod<&run_wrap::push>("push"), InstanceMethod<&run_wrap::finish>("finish"),
+                        InstanceMethod<&run_wrap::cancel>("cancel"), InstanceMethod<&run_wrap::acknowledge>("acknowledge"),
+                        InstanceMethod<&run_wrap::close>("close")});
+}
+
+run_wrap::run_wrap(const Napi::CallbackInfo & info) : Napi::ObjectWrap<run_wrap>(info) {
+    const Napi::Env env = info.Env();
+    guarded(env, [&] {
+        if (info.Length() != 3 || !info[1].IsObject() || !info[2].IsFunction()) {
+            throw engine_error(error_code::invalid_argument, "start: expected (params, onEvents)");
+        }
+        const auto owner = session_wrap::Unwrap(info[0].As<Napi::Object>())->get(env);
+        run_params params = read_run_params(info[1].As<Napi::Object>());
+        // Any failure before `start` must not leave a referenced function behind: make the scheduler's checks first.
+        auto listener = std::make_shared<js_listener>(env, info[2].As<Napi::Function>());
+        try {
+            scheduler_ = std::make_shared<scheduler>(owner, std::move(params), listener);
+        } catch (...) {
+            event_batch none;
+            none.emplace_back();
+            none.back().kind = run_event::kind_id::end;
+            none.back().failed = true;
+            listener->on_events(std::move(none));
+            throw;
+        }
+        env.GetInstanceData<addon_data>()->runs.insert(scheduler_);
+        scheduler_->start();
+    });
+}
+
+Napi::Value run_wrap::push(const Napi::CallbackInfo & info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        if (!scheduler_) {
+            throw engine_error(error_code::aborted, "the run has ended");
+        }
+        scheduler_->push(read_request(info[0].As<Napi::Object>()));
+        return info.Env().Undefined();
+    });
+}
+
+Napi::Value run_wrap::finish(const Napi::CallbackInfo & info) {
+    if (scheduler_) {
+        scheduler_->finish();
+    }
+    return info.Env().Undefined();
+}
+
+Napi::Value run_wrap::cancel(const Napi::CallbackInfo & info) {
+    if (scheduler_) {
+        scheduler_->cancel();
+    }
+    return info.Env().Undefined();
+}
+
+Napi::Value run_wrap::acknowledge(const Napi::CallbackInfo & info) {
+    if (scheduler_) {
+        scheduler_->acknowledge(static_cast<size_t>(info[0].ToNumber().DoubleValue()));
+    }
+    return info.Env().Undefined();
+}
+
+// After the end event: joins the thread (it is returning) and frees the session for the next run.
+Napi::Value run_wrap::close(const Napi::CallbackInfo & info) {
+    if (scheduler_) {
+        scheduler_->join();
+        info.Env().GetInstanceData<addon_data>()->runs.erase(scheduler_);
+        scheduler_.reset();
+    }
+    return info.Env().Undefined();
+}
+
+}  // namespace rewardlens
