@@ -1,2 +1,21 @@
 /** Public surface of rewardlens. */
-export {};
+export type { DeviceInfo } from './native/addon.js';
+export type { ErrorCode } from './native/errors.js';
+export { RewardLensError } from './native/errors.js';
+export type { ChatMessage, LoadOptions, ModelInfo } from './model/model.js';
+export { Model, listDevices, loadModel } from './model/model.js';
+export type { CacheType, SessionOptions } from './model/session.js';
+export { Session } from './model/session.js';
+export type { Positions } from './model/positions.js';
+export type { Layers, Site, SiteInfo } from './model/sites.js';
+export { SITES, parseLayers } from './model/sites.js';
+export type * from './intervene/types.js';
+export type { Activations } from './capture/activations.js';
+export type { CaptureBlock, CapturePlan } from './capture/plan.js';
+export type { RunProgress } from './run/engine.js';
+export type { FinishReason, SamplingOptions, SequenceRequest, SequenceResult } from './run/request.js';
+export type { GenerateOptions, GenerateResult } from './run/generate.js';
+export { generate } from './run/generate.js';
+export type { CaptureFileOptions, CaptureOptions } from './run/capture.js';
+export { captureActivations, captureToFile } from './run/capture.js';
+export type { Manifest } from './run/manifest.js';

@@ -1,0 +1,169 @@
+/** Reading activations of given texts: to memory, or to a safetensors file while the engine goes on. */
+import type { Activations } from '../capture/activations.js';
+import { ActivationBuffer } from '../capture/activations.js';
+import type { CapturePlan } from '../capture/plan.js';
+import { captureBlocks } from '../capture/plan.js';
+import type { Intervention } from '../intervene/types.js';
+import { countPositions } from '../model/positions.js';
+import type { Session } from '../model/session.js';
+import { RewardLensError } from '../native/errors.js';
+import type { RowRange, TensorSpec } from '../util/safetensors.js';
+import { SafetensorsWriter } from '../util/safetensors.js';
+import type { CapturedChunk, EngineOptions, RunProgress } from './engine.js';
+import { runSequences } from './engine.js';
+import type { Manifest } from './manifest.js';
+import { createManifest } from './manifest.js';
+import type { SequenceRequest } from './request.js';
+import { promptTokens } from './request.js';
+
+/** Options of {@link captureActivations}. */
+export interface CaptureOptions extends Pick<EngineOptions, 'onProgress' | 'signal'> {
+  /** Edits of every sequence; captured rows show their effect. */
+  readonly interventions?: readonly Intervention[];
+}
+
+/** Options of {@link captureToFile}. */
+export interface CaptureFileOptions extends CaptureOptions {
+  /** Stored element type. Default f32. */
+  readonly dtype?: 'f32' | 'f16';
+  /** Hash the model file for the manifest (reads it once). Default true. */
+  readonly hashModel?: boolean;
+}
+
+/** Where each sequence's rows go: `starts[i]` is the first row of sequence i, `total` the number of rows. */
+interface RowLayout {
+  requests: SequenceRequest[];
+  starts: number[];
+  total: number;
+}
+
+function layOut(session: Session, prompts: readonly SequenceRequest['prompt'][], plan: CapturePlan, interventions: readonly Intervention[]): RowLayout {
+  const starts: number[] = [];
+  let total = 0;
+  const requests = prompts.map((prompt, i) => {
+    const tokens = promptTokens(session.model, prompt, `prompts[${i}]`);
+    starts.push(total);
+    total += countPositions(plan.positions ?? 'all', tokens.length, 0, tokens.length);
+    return { prompt: tokens, maxTokens: 0, interventions };
+  });
+  return { requests, starts, total };
+}
+
+/**
+ * Reads `prompts` (texts or token ids) through the model and returns the planned rows, ordered by prompt and position.
+ * Nothing above the last planned layer is computed. Memory: 4 bytes per value, known beforehand. Errors: as `generate`,
+ * MEMORY_BUDGET when an array would exceed what JavaScript can address.
+ */
+export async function captureActivations(
+  session: Session,
+  prompts: readonly SequenceRequest['prompt'][],
+  plan: CapturePlan,
+  options: CaptureOptions = {},
+): Promise<Activations> {
+  const layout = layOut(session, prompts, plan, options.interventions ?? []);
+  const buffer = new ActivationBuffer(captureBlocks(plan, session.model.info.layerCount), layout.total);
+  await drain(session, layout, plan, options, false, (chunk, widths) =>
+    buffer.add(chunk, widths, (layout.starts[chunk.id] ?? 0) + chunk.firstRow, chunk.id),
+  );
+  return buffer.finish();
+}
+
+/**
+ * The same to a safetensors file: tensors `<site>.<layer>` [rowCount, width], `tokens`, `sequence`, `position` (I32
+ * [rowCount]) and the manifest in `__metadata__.rewardlens`. Rows are written while the engine decodes; memory stays
+ * bounded. The file appears under its name only when complete. Errors: as `generate`, IO.
+ */
+export async function captureToFile(
+  session: Session,
+  prompts: readonly SequenceRequest['prompt'][],
+  plan: CapturePlan,
+  path: string,
+  options: CaptureFileOptions = {},
+): Promise<Manifest> {
+  const started = performance.now();
+  const layout = layOut(session, prompts, plan, options.interventions ?? []);
+  const dtype = options.dtype ?? 'f32';
+  const specs = await tensorSpecs(session, plan, layout.total, dtype);
+  const manifestPromise = createManifest(session, { hashModel: options.hashModel ?? true, signal: options.signal });
+  manifestPromise.catch(() => undefined); // awaited below; a failure of the run must not leave it unhandled
+  const writer = await SafetensorsWriter.create(path, specs, MANIFEST_BYTES);
+  try {
+    const blocks = captureBlocks(plan, session.model.info.layerCount);
+    const progress = await drain(session, layout, plan, options, dtype === 'f16', async (chunk) => {
+      const row = (layout.starts[chunk.id] ?? 0) + chunk.firstRow;
+      await writer.writeRows('tokens', row, chunk.tokens);
+      await writer.writeRows('position', row, chunk.positions);
+      await writer.writeRows('sequence', row, new Int32Array(chunk.rowCount).fill(chunk.id));
+      for (const [i, block] of blocks.entries()) {
+        await writer.writeRows(block.name, row, new Uint8Array(chunk.blocks[i] as ArrayBuffer));
+      }
+    });
+    const manifest: Manifest = {
+      ...(await manifestPromise),
+      kind: 'capture',
+      plan: describePlan(plan, session.model.info.layerCount),
+      interventions: options.interventions?.length ?? 0,
+      dtype,
+      sequenceCount: prompts.length,
+      rowCount: layout.total,
+      promptTokens: progress.promptTokens,
+      durationMs: Math.round(performance.now() - started),
+    };
+    const everything: RowRange[] = [{ begin: 0, end: layout.total }];
+    await writer.finish(everything, { format: 'rewardlens.capture', rewardlens: JSON.stringify(manifest) });
+    return manifest;
+  } catch (error) {
+    await writer.discard();
+    throw error;
+  }
+}
+
+/** Room in the header for the manifest; plans with thousands of layers do not exist. */
+const MANIFEST_BYTES = 16 << 10;
+
+function describePlan(plan: CapturePlan, layerCount: number): Record<string, unknown> {
+  return {
+    tensors: captureBlocks(plan, layerCount).map((block) => block.name),
+    positions: plan.positions ?? 'all',
+    neuronCount: plan.neurons?.length ?? 'all',
+  };
+}
+
+async function tensorSpecs(session: Session, plan: CapturePlan, rows: number, dtype: 'f32' | 'f16'): Promise<TensorSpec[]> {
+  const sites = new Map((await session.sites()).map((site) => [`${site.site}.${site.layer}`, site]));
+  const specs: TensorSpec[] = captureBlocks(plan, session.model.info.layerCount).map(({ name }) => {
+    const site = sites.get(name);
+    if (site === undefined || !site.found) {
+      throw new RewardLensError('SITE_NOT_FOUND', `${name}: ${site?.reason ?? 'no such layer'}`, { details: { tensor: name } });
+    }
+    return { name, dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [rows, plan.neurons?.length ?? site.width] };
+  });
+  for (const name of ['tokens', 'sequence', 'position']) {
+    specs.push({ name, dtype: 'I32', shape: [rows] });
+  }
+  return specs;
+}
+
+async function drain(
+  session: Session,
+  layout: RowLayout,
+  plan: CapturePlan,
+  options: CaptureOptions,
+  halfPrecision: boolean,
+  onRows: (chunk: CapturedChunk, widths: Int32Array) => void | Promise<void>,
+): Promise<RunProgress> {
+  const run = runSequences(session, layout.requests, {
+    capture: plan,
+    halfPrecision,
+    promptOnly: true,
+    onRows,
+    onProgress: options.onProgress,
+    signal: options.signal,
+  });
+  while (true) {
+    const step = await run.next();
+    if (step.done === true) {
+      return step.value;
+    }
+  }
+}
