@@ -7,6 +7,8 @@
 
 #include "ggml.h"
 #include "gguf_arch.h"
+#include "gguf_arch_rules.h"
+#include "gguf_values.h"
 
 namespace rewardlens {
 
@@ -16,54 +18,6 @@ constexpr int64_t max_layers = 512;    // LLAMA_MAX_LAYERS, src/llama-hparams.h
 constexpr int64_t max_experts = 1024;  // LLAMA_MAX_EXPERTS
 constexpr int64_t max_width = 1 << 20;
 constexpr int64_t max_vocabulary = 1 << 22;  // the largest published vocabularies have about 2^18 entries
-
-[[noreturn]] void fail_corrupt(const std::string & message) {
-    throw gguf_failure(gguf_check_kind::corrupt, message);
-}
-
-// A u32 scalar, the type that llama.cpp wants for counts; `fallback` when the key is missing.
-int64_t read_count(const gguf_metadata & metadata, const std::string & key, int64_t fallback) {
-    const gguf_value * value = metadata.find(key);
-    if (value == nullptr) {
-        return fallback;
-    }
-    if (value->type != gguf_value_type::u32) {
-        fail_corrupt("key '" + key + "' must be a u32, is " + gguf_value_type_name(value->type));
-    }
-    return value->integer;
-}
-
-void require_range(const std::string & key, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high) {
-        fail_corrupt("key '" + key + "' is " + std::to_string(value) + "; expected " + std::to_string(low) + " to " +
-                     std::to_string(high));
-    }
-}
-
-int64_t require_count(const gguf_metadata & metadata, const std::string & key, int64_t low, int64_t high) {
-    if (metadata.find(key) == nullptr) {
-        fail_corrupt("key '" + key + "' is missing");
-    }
-    const int64_t value = read_count(metadata, key, 0);
-    require_range(key, value, low, high);
-    return value;
-}
-
-// A count for each layer: one scalar for all, or an array with one item a layer; empty when the key is missing.
-std::vector<int64_t> read_layer_counts(const gguf_metadata & metadata, const std::string & key, int64_t layers) {
-    const gguf_value * value = metadata.find(key);
-    if (value == nullptr) {
-        return {};
-    }
-    if (value->type != gguf_value_type::array) {
-        return std::vector<int64_t>(static_cast<size_t>(layers), read_count(metadata, key, 0));
-    }
-    if (value->count != static_cast<uint64_t>(layers) || value->integers.size() != value->count) {
-        fail_corrupt("key '" + key + "' must be one integer or " + std::to_string(layers) + " of them, has " +
-                     std::to_string(value->count) + " items of type " + gguf_value_type_name(value->element_type));
-    }
-    return value->integers;
-}
 
 // src/llama-model.cpp, load_hparams: the GGML_ASSERTs about layers and experts.
 void check_experts(const gguf_metadata & metadata, const std::string & arch, int64_t layers) {
@@ -202,6 +156,7 @@ void check_gguf_hyper_parameters(const gguf_metadata & metadata, const std::stri
         require_range(arch + ".feed_forward_length", count, 0, 1ll << 28);
     }
     check_heads(metadata, arch, layers, width);
+    check_gguf_architecture_rules(metadata, arch, layers, width);
     check_experts(metadata, arch, layers);
     check_reals(metadata, arch);
 }
@@ -230,6 +185,31 @@ void check_gguf_tensor_types(const gguf_metadata & metadata) {
     }
 }
 
+namespace {
+
+// The text of a byte token is looked up while loading; for these tokenizers token_to_byte aborts
+// (src/llama-vocab.cpp).
+void check_byte_tokens(gguf_source & source, const gguf_metadata & metadata) {
+    static const std::set<std::string> without_bytes = {"bert", "rwkv", "test"};
+    constexpr int32_t byte_token = 6;  // LLAMA_TOKEN_TYPE_BYTE
+    const gguf_value * tokenizer = metadata.find("tokenizer.ggml.model");
+    const gguf_value * types = metadata.find("tokenizer.ggml.token_type");
+    if (tokenizer == nullptr || types == nullptr || without_bytes.count(tokenizer->text) == 0 ||
+        types->type != gguf_value_type::array || types->element_type != gguf_value_type::i32) {
+        return;
+    }
+    gguf_reader reader(source);
+    reader.seek(types->data_offset, "the token types");
+    for (uint64_t i = 0; i < types->count; ++i) {
+        if (reader.read<int32_t>("a token type") == byte_token) {
+            fail_corrupt("token " + std::to_string(i) + " is a byte token, which tokenizer '" + tokenizer->text +
+                         "' does not have");
+        }
+    }
+}
+
+}  // namespace
+
 uint64_t gguf_vocabulary_size(const gguf_metadata & metadata, const std::string & arch) {
     const gguf_value * tokens = metadata.find("tokenizer.ggml.tokens");
     if (tokens != nullptr && tokens->type == gguf_value_type::array) {
@@ -253,6 +233,7 @@ void check_gguf_vocabulary(gguf_source & source, const gguf_metadata & metadata,
         fail_corrupt("key 'tokenizer.ggml.tokens' must be an array of strings");
     }
     require_range("tokenizer.ggml.tokens", static_cast<int64_t>(tokens->count), 1, max_vocabulary);
+    check_byte_tokens(source, metadata);
     gguf_reader reader(source);
     reader.seek(tokens->data_offset, "the token list");
     std::unordered_set<std::string> seen;

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "ggml.h"
 #include "gguf_arch.h"
+#include "gguf_builder.h"
 #include "gguf_metadata.h"
 #include "llama.h"
 
@@ -20,110 +21,6 @@
 using namespace rewardlens;
 
 namespace {
-
-// Writes a small but complete header; tests change one thing at a time. Strings are raw bytes of a value.
-struct gguf_builder {
-    uint32_t version = 3;
-    std::string magic = "GGUF";
-    std::vector<std::pair<std::string, std::string>> values;  // key → type id and value bytes
-    struct tensor {
-        std::string name;
-        std::vector<int64_t> dims;
-        int32_t type = GGML_TYPE_F32;
-        int64_t offset = -1;  // -1 = where it belongs
-        int64_t bytes = -1;   // -1 = f32 contents
-    };
-    std::vector<tensor> tensors;
-    uint64_t alignment = 32;
-    static constexpr int64_t real_count = INT64_MIN;
-    int64_t claimed_tensors = real_count;
-    int64_t claimed_keys = real_count;
-
-    template <typename T>
-    static std::string raw(T value) {
-        return std::string(reinterpret_cast<const char *>(&value), sizeof(T));
-    }
-    static std::string text(const std::string & value) { return raw<uint64_t>(value.size()) + value; }
-    static std::string u32(uint32_t value) { return raw<int32_t>(4) + raw(value); }
-    static std::string u16(uint16_t value) { return raw<int32_t>(2) + raw(value); }
-    static std::string i32(int32_t value) { return raw<int32_t>(5) + raw(value); }
-    static std::string f32(float value) { return raw<int32_t>(6) + raw(value); }
-    static std::string string(const std::string & value) { return raw<int32_t>(8) + text(value); }
-    static std::string strings(const std::vector<std::string> & items) {
-        std::string out = raw<int32_t>(9) + raw<int32_t>(8) + raw<uint64_t>(items.size());
-        for (const auto & item : items) {
-            out += text(item);
-        }
-        return out;
-    }
-    static std::string u32s(const std::vector<uint32_t> & items) {
-        std::string out = raw<int32_t>(9) + raw<int32_t>(4) + raw<uint64_t>(items.size());
-        for (const auto item : items) {
-            out += raw(item);
-        }
-        return out;
-    }
-
-    void set(const std::string & key, const std::string & value) {
-        for (auto & entry : values) {
-            if (entry.first == key) {
-                entry.second = value;
-                return;
-            }
-        }
-        values.emplace_back(key, value);
-    }
-    void remove(const std::string & key) {
-        for (size_t i = 0; i < values.size(); ++i) {
-            if (values[i].first == key) {
-                values.erase(values.begin() + static_cast<long>(i));
-                return;
-            }
-        }
-    }
-
-    std::string bytes() const {
-        std::string out = magic + raw(version) +
-                          raw<int64_t>(claimed_tensors == real_count ? static_cast<int64_t>(tensors.size()) : claimed_tensors) +
-                          raw<int64_t>(claimed_keys == real_count ? static_cast<int64_t>(values.size()) : claimed_keys);
-        for (const auto & entry : values) {
-            out += text(entry.first) + entry.second;
-        }
-        std::string data;
-        for (const auto & item : tensors) {
-            uint64_t count = 1;  // wraps for absurd dimensions, which come with their own byte count
-            out += text(item.name) + raw<uint32_t>(static_cast<uint32_t>(item.dims.size()));
-            for (const int64_t dim : item.dims) {
-                out += raw(dim);
-                count *= static_cast<uint64_t>(dim);
-            }
-            out += raw(item.type) + raw<uint64_t>(item.offset < 0 ? data.size() : static_cast<uint64_t>(item.offset));
-            data += std::string(static_cast<size_t>(item.bytes < 0 ? count * 4 : static_cast<uint64_t>(item.bytes)), '\1');
-            data.resize((data.size() + alignment - 1) / alignment * alignment);
-        }
-        out.resize((out.size() + alignment - 1) / alignment * alignment);
-        return out + data;
-    }
-};
-
-gguf_builder valid_model() {
-    gguf_builder b;
-    b.values = {
-        {"general.architecture", b.string("llama")},
-        {"general.file_type", b.u32(0)},
-        {"llama.context_length", b.u32(128)},
-        {"llama.embedding_length", b.u32(8)},
-        {"llama.block_count", b.u32(2)},
-        {"llama.feed_forward_length", b.u32(16)},
-        {"llama.attention.head_count", b.u32(4)},
-        {"llama.attention.head_count_kv", b.u32(2)},
-        {"llama.attention.layer_norm_rms_epsilon", b.f32(1e-5f)},
-        {"tokenizer.ggml.model", b.string("llama")},
-        {"tokenizer.ggml.tokens", b.strings({"<unk>", "<s>", "</s>", "a"})},
-    };
-    b.tensors = {{"token_embd.weight", {8, 4}}, {"output_norm.weight", {8}}, {"blk.0.attn_q.weight", {8, 8}}};
-    return b;
-}
 
 gguf_check_result check_bytes(const std::string & bytes) { return gguf_check_memory(bytes.data(), bytes.size()); }
 
@@ -264,10 +161,17 @@ void test_hyper_parameters_that_abort_are_refused() {
     expect_key("llama.attention.head_count", B::u32s({4}), "must be one integer or 2 of them");
     expect_key("llama.attention.key_length", B::u32(0), "key_length");
     expect_key("llama.rope.dimension_count", B::u32(3), "come in pairs");
+    expect_key("llama.attention.key_length", B::u32(4), "needs one even size");
+    expect_key("llama.attention.value_length", B::u32(4), "needs one even size");
+    expect_key("llama.rope.dimension_count", B::u32(4), "needs one even size");
+    expect_key("llama.embedding_length", B::u32(12), "needs one even size");
     expect_key("llama.rope.scaling.type", B::string("unknown"), "none, linear, yarn or longrope");
     expect_key("llama.attention.layer_norm_rms_epsilon", B::f32(-1), "layer_norm_rms_epsilon");
     expect_key("llama.attention.layer_norm_rms_epsilon", B::f32(NAN), "finite");
     expect_key("llama.rope.freq_base", B::f32(0), "> 0");
+    expect_key("llama.attention.head_count", B::u32(0), "expected 1 to 8");
+    expect_key("llama.full_attention_interval", B::u32(0), "full_attention_interval");
+    expect_key("llama.wkv.head_size", B::u32(0), "wkv.head_size");
     expect_key("llama.expert_count", B::u32(1025), "expert_count");
     expect_key("llama.expert_count", B::u32(8), "expert_used_count");
     expect_key("llama.expert_used_count", B::u32(2), "expert_used_count");
@@ -276,7 +180,43 @@ void test_hyper_parameters_that_abort_are_refused() {
     expect([](B & b) { b.set("llama.attention.head_count_kv", B::u32s({4, 0})); }, gguf_check_kind::ok, "");
 }
 
+// The valid model under another architecture's name.
+void rename_architecture(gguf_builder & b, const std::string & name) {
+    for (auto & entry : b.values) {
+        if (entry.first.compare(0, 6, "llama.") == 0) {
+            entry.first = name + entry.first.substr(5);
+        }
+    }
+    b.set("general.architecture", B::string(name));
+}
+
+void test_rules_of_single_architectures() {
+    const auto corrupt = gguf_check_kind::corrupt;
+    expect([](B & b) { rename_architecture(b, "gpt2"); }, gguf_check_kind::ok, "");
+    expect([](B & b) { rename_architecture(b, "mamba2"); }, corrupt, "'mamba2.ssm.group_count' is missing");
+    expect([](B & b) { rename_architecture(b, "smallthinker"); }, corrupt, "'smallthinker.expert_count' is missing");
+    expect([](B & b) { rename_architecture(b, "qwen2vl"); }, corrupt, "rope.dimension_sections");
+    const auto sections = [](std::vector<uint32_t> items) {
+        return [items](B & b) {
+            rename_architecture(b, "qwen2vl");
+            b.set("qwen2vl.rope.dimension_sections", B::u32s(items));
+        };
+    };
+    expect(sections({0, 0, 0, 1}), corrupt, "one of the first 3 positive");
+    expect(sections({1, 1, 0}), corrupt, "4 integers");
+    expect(sections({1, 0, 0, 0}), gguf_check_kind::ok, "");
+}
+
 void test_vocabulary_that_aborts_is_refused() {
+    const auto byte_token = [](const char * tokenizer) {
+        return [tokenizer](B & b) {
+            b.set("tokenizer.ggml.model", B::string(tokenizer));
+            b.set("tokenizer.ggml.token_type",
+                  B::raw<int32_t>(9) + B::raw<int32_t>(5) + B::raw<uint64_t>(2) + B::raw<int32_t>(1) + B::raw<int32_t>(6));
+        };
+    };
+    expect(byte_token("bert"), gguf_check_kind::corrupt, "token 1 is a byte token");
+    expect(byte_token("llama"), gguf_check_kind::ok, "");
     expect_key("tokenizer.ggml.tokens", B::strings({"a", "b", "a"}), "token 2 of the vocabulary repeats");
     expect_key("tokenizer.ggml.tokens", B::strings({std::string("a\0x", 3), std::string("a\0y", 3)}), "repeats");
     expect_key("tokenizer.ggml.tokens", B::strings({"[EMPTY_1]", ""}), "token 1 of the vocabulary repeats");
@@ -387,6 +327,7 @@ int main() {
     RUN(test_alignment_must_be_usable);
     RUN(test_architecture_is_named);
     RUN(test_hyper_parameters_that_abort_are_refused);
+    RUN(test_rules_of_single_architectures);
     RUN(test_vocabulary_that_aborts_is_refused);
     RUN(test_split_models);
     RUN(test_unreadable_paths);

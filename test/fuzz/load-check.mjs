@@ -42,7 +42,7 @@ export function findBackendDir() {
  * have crashed or hung, and was reported) or 'broken' (no proper report: what must never happen; `why` says why).
  */
 export function runLoadCheck(program, path, { backendDir, seconds, budgetBytes, extraArgs = ['--decode'] }) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const start = performance.now();
     const args = [path, '--backend-dir', backendDir, '--seconds', String(seconds), '--budget-bytes', String(budgetBytes), ...extraArgs];
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -55,6 +55,10 @@ export function runLoadCheck(program, path, { backendDir, seconds, budgetBytes, 
     }, (seconds + 3) * 1000);
     child.stdout.on('data', (chunk) => { stdout += chunk; });
     child.stderr.on('data', (chunk) => { stderr = (stderr + chunk).slice(-4000); });
+    child.on('error', (cause) => {
+      clearTimeout(timer);
+      reject(new Error(`cannot run ${program}: is it being rebuilt?`, { cause }));
+    });
     child.on('close', (exitCode, signal) => {
       clearTimeout(timer);
       const result = { exitCode, signal, ms: performance.now() - start, stderr, report: null };
