@@ -51,7 +51,7 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
     int32_t max_width = 0;
     watched_ops_.assign(GGML_OP_COUNT, 0);
     for (size_t i = 0; i < watched_.size(); ++i) {
-        by_name_.emplace(watched_[i].node.node_name, i);  // first of several with the same node
+        by_name_[watched_[i].node.node_name].sites.push_back(i);
         watched_ops_[watched_[i].node.op] = 1;
         max_width = std::max(max_width, watched_[i].node.width);
     }
@@ -133,6 +133,9 @@ void hook::begin_decode(const std::vector<hook_row> & rows) {
         fired_[i] = 0;
         wanted_[i] = std::any_of(rows.begin(), rows.end(), [&](const hook_row & row) { return site_wanted_by(i, row); });
     }
+    for (auto & group : by_name_) {
+        group.second.seen = 0;
+    }
     exited_ = failed_ = false;
     for (const hook_row & row : rows) {
         if (!row.output && needs_outputs(row)) {
@@ -189,17 +192,11 @@ bool hook::on_ask(const ggml_tensor * tensor) {
         return true;  // and false afterwards: each remaining split computes a single node
     }
     verify_inputs(tensor);
-    if (!watched_ops_[tensor->op]) {
+    const int first = watched_ops_[tensor->op] ? find_site(tensor) : -1;
+    if (first < 0) {
         return false;
     }
-    const auto it = by_name_.find(std::string_view(tensor->name));
-    if (it == by_name_.end()) {
-        return false;
-    }
-    const watched_site & site = watched_[it->second];
-    if (tensor->op != site.node.op) {
-        return false;  // a view that carries the same name
-    }
+    const watched_site & site = watched_[first];
     for (size_t i = 0; i < site.node.sources.size(); ++i) {
         if (tensor->src[i] == nullptr || plain_name(tensor->src[i]) != site.node.sources[i]) {
             fail(error_code::site_not_found, site_label(site.ref) + ": the graph changed: node '" + site.node.node_name +
@@ -207,23 +204,39 @@ bool hook::on_ask(const ggml_tensor * tensor) {
             return false;
         }
     }
+    current_ = first;
     bool wanted = exit_site_ >= 0 && site.node.ordinal == watched_[exit_site_].node.ordinal;
-    for (size_t i = it->second; i < watched_.size() && watched_[i].node.ordinal == site.node.ordinal; ++i) {
+    for (size_t i = first; i < watched_.size() && watched_[i].node.ordinal == site.node.ordinal; ++i) {
         wanted = wanted || wanted_[i] != 0;
     }
     return wanted;
+}
+
+// The first watched site that lives in this node, or -1. Counts nodes that share a name.
+int hook::find_site(const ggml_tensor * tensor) {
+    const auto it = by_name_.find(std::string_view(tensor->name));
+    if (it == by_name_.end()) {
+        return -1;
+    }
+    name_group & group = it->second;
+    if (tensor->op != watched_[group.sites.front()].node.op) {
+        return -1;  // a view that carries the same name
+    }
+    const int occurrence = group.seen++;
+    for (size_t index : group.sites) {
+        if (watched_[index].node.occurrence == occurrence) {
+            return static_cast<int>(index);
+        }
+    }
+    return -1;
 }
 
 bool hook::on_data(ggml_tensor * tensor) {
     if (exited_) {
         return false;
     }
-    const auto it = by_name_.find(std::string_view(tensor->name));
-    if (it == by_name_.end()) {
-        return true;
-    }
-    const int ordinal = watched_[it->second].node.ordinal;
-    for (size_t i = it->second; i < watched_.size() && watched_[i].node.ordinal == ordinal; ++i) {
+    const int ordinal = watched_[current_].node.ordinal;
+    for (size_t i = current_; i < watched_.size() && watched_[i].node.ordinal == ordinal; ++i) {
         if (wanted_[i]) {
             process(watched_[i], i, tensor);
         }

@@ -76,6 +76,7 @@ class hook {
 
   private:
     bool on_ask(const ggml_tensor * tensor);
+    int find_site(const ggml_tensor * tensor);
     bool on_data(ggml_tensor * tensor);
     void verify_inputs(const ggml_tensor * tensor);
     void process(const watched_site & site, size_t index, ggml_tensor * tensor);
@@ -85,11 +86,18 @@ class hook {
     void fail(error_code code, const std::string & message);
 
     std::vector<watched_site> watched_;
-    std::map<std::string, size_t, std::less<>> by_name_;  // transparent: looked up without building a string
+    // Watched sites by node name (transparent: looked up without building a string). Several sites may be one node, and
+    // several nodes may share a name and op: `seen` counts them within a forward pass.
+    struct name_group {
+        std::vector<size_t> sites;
+        int seen = 0;
+    };
+    std::map<std::string, name_group, std::less<>> by_name_;
     std::vector<uint8_t> watched_ops_;                    // [GGML_OP_COUNT] cheap first filter of nodes
     capture_plan plan_;
     std::vector<float> staging_;
     int exit_site_ = -1;
+    int current_ = -1;  // first watched site of the node last asked for
     int64_t kv_size_ = 0;
 
     const std::vector<hook_row> * rows_ = nullptr;

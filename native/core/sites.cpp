@@ -219,8 +219,12 @@ int find_embedding(const std::vector<node_record> & nodes) {
     return NO_NODE;
 }
 
-resolved_site describe(const node_record & node, int ordinal, int64_t token_count) {
+resolved_site describe(const std::vector<node_record> & nodes, int ordinal, int64_t token_count) {
+    const node_record & node = nodes[ordinal];
     resolved_site out;
+    for (int i = 0; i < ordinal; ++i) {
+        out.occurrence += nodes[i].name == node.name && nodes[i].op == node.op ? 1 : 0;
+    }
     out.ordinal = ordinal;
     out.node_name = node.name;
     out.op = node.op;
@@ -294,7 +298,7 @@ site_catalog::site_catalog(const graph_trace & trace, int32_t layer_count, int64
                 continue;
             }
             resolver.set(rule.site, ordinal);
-            out = describe(nodes[ordinal], ordinal, token_count);
+            out = describe(nodes, ordinal, token_count);
             out.rule = rule.kind == rule_kind::named ? "named " + std::string(rule.arg) : "structure";
         }
         pre = resolver.get(site_id::resid_post);

@@ -46,6 +46,7 @@ struct resolved_site {
     std::string reason;         // when not found: why, for the error message
     std::string node_name;
     ggml_op op = GGML_OP_NONE;
+    int occurrence = 0;         // which of the nodes with this name and op, in execution order (some carry no layer number)
     std::vector<std::string> sources;
     int32_t width = 0;          // floats per row
     bool output_rows = false;   // the node has rows only for tokens whose logits are asked for (last layer)
