@@ -12,6 +12,8 @@ export { SITES, parseLayers } from './model/sites.js';
 export type * from './intervene/types.js';
 export type { Activations } from './capture/activations.js';
 export type { CaptureBlock, CapturePlan } from './capture/plan.js';
+export { concatActivations } from './capture/activations.js';
+export { saveActivations } from './capture/save.js';
 export type { RunProgress } from './run/engine.js';
 export type { FinishReason, SamplingOptions, SequenceRequest, SequenceResult } from './run/request.js';
 export type { GenerateOptions, GenerateResult } from './run/generate.js';

@@ -54,23 +54,59 @@ export class ActivationBuffer {
   /** The activations collected so far; the buffer must not be used afterwards. */
   finish(): Activations {
     const rowCount = this.#rowCount;
-    const widths = this.#widths ?? new Int32Array(this.#blocks.length);
-    const data = this.#data ?? this.#blocks.map(() => new Float32Array(0));
-    const blocks = this.#blocks;
-    return {
-      rowCount,
-      blocks,
+    const data = this.#blocks.map((_, i) => {
+      const width = this.#widths?.[i] ?? 0;
+      return { width, values: this.#data?.[i]?.subarray(0, rowCount * width) ?? new Float32Array(0) };
+    });
+    return fromArrays(this.#blocks, rowCount, data, {
       sequence: this.#sequence.subarray(0, rowCount),
       position: this.#position.subarray(0, rowCount),
       tokens: this.#tokens.subarray(0, rowCount),
-      get(site, layer) {
-        const index = blocks.findIndex((block) => block.site === site && block.layer === layer);
-        if (index < 0) {
-          throw invalidArgument('site, layer', `one of ${blocks.map((block) => block.name).join(', ')}`, `${site}.${layer}`);
-        }
-        const width = widths[index] ?? 0;
-        return ndarray((data[index] as Float32Array).subarray(0, rowCount * width), [rowCount, width]);
-      },
-    };
+    });
   }
+}
+
+/** One set of activations from several with the same blocks, rows in the order given. Cost: copies everything once. */
+export function concatActivations(parts: readonly Activations[]): Activations {
+  const blocks = parts[0]?.blocks ?? [];
+  const rowCount = parts.reduce((sum, part) => sum + part.rowCount, 0);
+  const join = <T extends Float32Array | Int32Array>(out: T, pick: (part: Activations) => T): T => {
+    let offset = 0;
+    for (const part of parts) {
+      const piece = pick(part);
+      out.set(piece, offset);
+      offset += piece.length;
+    }
+    return out;
+  };
+  const data = blocks.map(({ site, layer }) => {
+    const width = parts.find((part) => part.rowCount > 0)?.get(site, layer).shape[1] ?? 0;
+    return { width, values: join(new Float32Array(rowCount * width), (part) => part.get(site, layer).data) };
+  });
+  return fromArrays(blocks, rowCount, data, {
+    sequence: join(new Int32Array(rowCount), (part) => part.sequence),
+    position: join(new Int32Array(rowCount), (part) => part.position),
+    tokens: join(new Int32Array(rowCount), (part) => part.tokens),
+  });
+}
+
+function fromArrays(
+  blocks: readonly CaptureBlock[],
+  rowCount: number,
+  data: readonly { width: number; values: Float32Array }[],
+  rows: Pick<Activations, 'sequence' | 'position' | 'tokens'>,
+): Activations {
+  return {
+    rowCount,
+    blocks,
+    ...rows,
+    get(site, layer) {
+      const index = blocks.findIndex((block) => block.site === site && block.layer === layer);
+      const block = data[index];
+      if (block === undefined) {
+        throw invalidArgument('site, layer', `one of ${blocks.map(({ name }) => name).join(', ')}`, `${site}.${layer}`);
+      }
+      return ndarray(block.values, [rowCount, block.width]);
+    },
+  };
 }

@@ -3,6 +3,7 @@ import type { Activations } from '../capture/activations.js';
 import { ActivationBuffer } from '../capture/activations.js';
 import type { CapturePlan } from '../capture/plan.js';
 import { captureBlocks } from '../capture/plan.js';
+import { ROW_TENSORS } from '../capture/save.js';
 import type { Intervention } from '../intervene/types.js';
 import { countPositions } from '../model/positions.js';
 import type { Session } from '../model/session.js';
@@ -138,7 +139,7 @@ async function tensorSpecs(session: Session, plan: CapturePlan, rows: number, dt
     }
     return { name, dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [rows, plan.neurons?.length ?? site.width] };
   });
-  for (const name of ['tokens', 'sequence', 'position']) {
+  for (const name of ROW_TENSORS) {
     specs.push({ name, dtype: 'I32', shape: [rows] });
   }
   return specs;
