@@ -66,7 +66,8 @@ const std::vector<positive_rule> & positive_rules() {
         {".wkv.head_size", {}},                 // n_embd / head_size
         {".attention.output_group_count", {}},  // n_head * n_embd_head / groups
         {".ssm.group_count", {"falcon-h1", "granitehybrid", "mamba2", "nemotron_h", "nemotron_h_moe"}},
-        {".expert_count", {"bailingmoe2", "glm4moe", "grovemoe", "llada-moe", "smallthinker"}},
+        {".expert_count", {"bailingmoe2", "glm4moe", "grovemoe", "llada-moe", "qwen2moe", "qwen35moe", "qwen3moe",
+                           "qwen3next", "qwen3vlmoe", "qwen4exp", "rnd1", "smallthinker"}},
         {".experts_per_group", {"grovemoe"}},
         {".attention.indexer.block_size", {"minimax-m3"}},
     };
@@ -85,6 +86,20 @@ void check_positive(const gguf_metadata & metadata, const std::string & arch) {
     }
 }
 
+// phi3 takes attention weights fused or apart and requires neither; without both the graph builder reads a null pointer.
+void check_phi3_attention(const gguf_metadata & metadata, const std::string & arch, int64_t layers) {
+    if (arch != "phi3" || metadata.find("split.count") != nullptr) {
+        return;  // of a split model, only the first part is at hand here
+    }
+    for (int64_t layer = 0; layer < layers; ++layer) {
+        const std::string prefix = "blk." + std::to_string(layer) + ".attn_";
+        const auto has = [&](const char * name) { return metadata.find_tensor(prefix + name) != nullptr; };
+        if (!has("qkv.weight") && !(has("q.weight") && has("k.weight") && has("v.weight"))) {
+            fail_corrupt("layer " + std::to_string(layer) + " has neither '" + prefix + "qkv.weight' nor q, k and v");
+        }
+    }
+}
+
 }  // namespace
 
 void check_gguf_architecture_rules(const gguf_metadata & metadata, const std::string & arch, int64_t layers,
@@ -92,6 +107,7 @@ void check_gguf_architecture_rules(const gguf_metadata & metadata, const std::st
     check_positive(metadata, arch);
     check_rotation_sections(metadata, arch);
     check_head_sizes(metadata, arch, layers, width);
+    check_phi3_attention(metadata, arch, layers);
 }
 
 }  // namespace rewardlens

@@ -128,6 +128,19 @@ void write_crash_line(const char * kind, const char * message) {
     }
 }
 
+// How llama.cpp and ggml word that memory ran out.
+bool is_out_of_memory(const std::string & text) {
+    for (const char * words : {"bad_alloc", "failed to allocate", "unable to allocate", "insufficient memory",
+                               "mem_buffer != NULL", "Cannot allocate memory"}) {
+        if (text.find(words) != std::string::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char * const out_of_memory_text = "loading needs more memory than the budget: ";
+
 // ggml_abort calls this with "file:line: GGML_ASSERT(...) failed" and aborts afterwards.
 void on_ggml_abort(const char * message) {
     const char * const slash = std::strstr(message, "/ggml/");
@@ -135,6 +148,10 @@ void on_ggml_abort(const char * message) {
     const char * text = source != nullptr ? source + 1 : message;
     if (slash != nullptr) {
         text = slash + 1;
+    }
+    if (is_out_of_memory(text)) {
+        write_line(false, "MEMORY_BUDGET", std::string(out_of_memory_text) + text);
+        _exit(exit_refused);
     }
     write_line(false, "CRASH", std::string("llama.cpp aborts: ") + text);
     _exit(exit_crash);
@@ -258,7 +275,11 @@ void finish_refused(const char * kind, const std::string & message, bool with_lo
             text += "\n" + line;
         }
     }
-    write_line(false, kind, text);
+    if (with_log && is_out_of_memory(text)) {
+        write_line(false, "MEMORY_BUDGET", out_of_memory_text + text);
+    } else {
+        write_line(false, kind, text);
+    }
     _exit(exit_refused);
 }
 

@@ -196,6 +196,7 @@ void test_rules_of_single_architectures() {
     expect([](B & b) { rename_architecture(b, "mamba2"); }, corrupt, "'mamba2.ssm.group_count' is missing");
     expect([](B & b) { rename_architecture(b, "smallthinker"); }, corrupt, "'smallthinker.expert_count' is missing");
     expect([](B & b) { rename_architecture(b, "qwen2vl"); }, corrupt, "rope.dimension_sections");
+    expect([](B & b) { rename_architecture(b, "phi3"); }, corrupt, "has neither 'blk.0.attn_qkv.weight' nor q, k and v");
     const auto sections = [](std::vector<uint32_t> items) {
         return [items](B & b) {
             rename_architecture(b, "qwen2vl");

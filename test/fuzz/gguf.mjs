@@ -15,6 +15,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { splitGgufPath } from '../helpers/tiny-gguf.mjs';
 import { findBackendDir, findLoadCheck, runLoadCheck } from './load-check.mjs';
 import { buildRecipe, createRecipeSource } from './mutate.mjs';
 
@@ -64,8 +65,12 @@ class Campaign {
   }
 
   async run(recipe, slot) {
-    const path = join(this.folder, `case-${slot}.gguf`);
-    writeFileSync(path, buildRecipe(recipe));
+    const files = buildRecipe(recipe);
+    const paths = files.map((_, part) => (files.length === 1
+      ? join(this.folder, `case-${slot}.gguf`)
+      : splitGgufPath(join(this.folder, `case-${slot}`), part, files.length)));
+    files.forEach((bytes, part) => writeFileSync(paths[part], bytes));
+    const path = paths[0];
     const result = await runLoadCheck(this.program, path, this.limits);
     this.counts[result.verdict] += 1;
     this.slowestMs = Math.max(this.slowestMs, result.ms);

@@ -5,11 +5,12 @@
 import {
   createRandom, encodeGguf, splitGgufSpec, tinyGgufSpec,
 } from '../helpers/tiny-gguf.mjs';
+import { grownSpec, readGrownModels } from './grown.mjs';
 import {
   ARCHITECTURES, ARCHITECTURE_KEYS, BIG_INTEGERS, GLOBAL_KEYS, INTEGERS, REALS, STRINGS, TENSOR_TYPES,
 } from './dictionary.mjs';
 
-/** The valid models that mutations start from. Small, so that the fuzzer is fast. */
+/** Valid models that mutations start from, besides `grown:<architecture>` of architectures.json. Small, so fast. */
 export const BASES = {
   llama: { layerCount: 2 },
   gqa: { headCount: 4, kvHeadCount: 2, tiedEmbeddings: true, type: 'f16' },
@@ -163,11 +164,17 @@ const BYTE_OPS = {
   },
 };
 
+const grownModels = readGrownModels();
+const GROWN_BASES = Object.keys(grownModels).map((name) => `grown:${name}`);
 const baseSpecs = new Map();
+
+const makeBase = (name) => (name.startsWith('grown:')
+  ? grownSpec(name.slice('grown:'.length), grownModels[name.slice('grown:'.length)])
+  : tinyGgufSpec(BASES[name]));
 
 // A fresh copy of a base's specification; making the weights anew would take most of the fuzzer's time.
 function copyBase(name) {
-  if (!baseSpecs.has(name)) baseSpecs.set(name, tinyGgufSpec(BASES[name]));
+  if (!baseSpecs.has(name)) baseSpecs.set(name, makeBase(name));
   const spec = baseSpecs.get(name);
   const copyValue = (value) => (value.values ? { ...value, values: [...value.values] } : value);
   return {
@@ -177,19 +184,34 @@ function copyBase(name) {
   };
 }
 
-/** The bytes of a recipe. Byte operations come after the others, whatever their order. */
-export function buildRecipe(recipe) {
-  const spec = copyBase(recipe.base);
-  for (const [name, ...args] of recipe.ops) {
+function applySpecOps(spec, ops) {
+  for (const [name, ...args] of ops) {
     if (spec.tensors.length === 0 || spec.metadata.length === 0) break;
     if (name in SPEC_OPS) SPEC_OPS[name](spec, ...args);
     else if (!(name in BYTE_OPS)) throw new TypeError(`unknown operation ${name}`);
   }
-  let bytes = Buffer.from(encodeGguf(spec));
-  for (const [name, ...args] of recipe.ops) {
+  return spec;
+}
+
+function applyByteOps(encoded, ops) {
+  let bytes = Buffer.from(encoded);
+  for (const [name, ...args] of ops) {
     if (name in BYTE_OPS && bytes.length > 8) bytes = BYTE_OPS[name](bytes, ...args);
   }
   return bytes;
+}
+
+/**
+ * The files of a recipe, one or, with `parts: N`, those of a split model. Byte operations come after the others, whatever
+ * their order; of a split model both change only part `part` (0).
+ */
+export function buildRecipe(recipe) {
+  const spec = copyBase(recipe.base);
+  if (!recipe.parts) return [applyByteOps(encodeGguf(applySpecOps(spec, recipe.ops)), recipe.ops)];
+  return splitGgufSpec(spec, recipe.parts).map((part, index) => {
+    if (index !== (recipe.part ?? 0)) return encodeGguf(part);
+    return applyByteOps(encodeGguf(applySpecOps(part, recipe.ops)), recipe.ops);
+  });
 }
 
 /** A source of random recipes. Equal seeds give equal sequences. */
@@ -280,8 +302,17 @@ export function createRecipeSource(seed) {
   ];
   const soundRecipe = () => {
     const ops = Array.from({ length: 1 + below(4) }, () => pick(soundGenerators)());
-    return random() < 0.5 ? [['setArchitecture', pick(ARCHITECTURES)], ...ops] : ops;
+    return random() < 0.3 ? [['setArchitecture', pick(ARCHITECTURES)], ...ops] : ops;
   };
   const anyRecipe = () => Array.from({ length: random() < 0.6 ? 1 : 1 + below(4) }, () => pick(generators)());
-  return () => ({ base: pick(Object.keys(BASES)), ops: random() < 0.6 ? soundRecipe() : anyRecipe() });
+  const base = () => pick(random() < 0.5 ? GROWN_BASES : Object.keys(BASES));
+  const splitRecipe = () => {
+    const parts = 2 + below(3);
+    const splitKey = () => ['setKey', pick(['split.no', 'split.count', 'split.tensors.count']), ...pick([
+      ['u16', pick([0, 1, 2, 3, 4, 5, 65535])], ['i32', pick(INTEGERS)], typedValue(),
+    ])];
+    const ops = random() < 0.4 ? [splitKey()] : anyRecipe();
+    return { base: pick(Object.keys(BASES)), parts, part: below(parts), ops };
+  };
+  return () => (random() < 0.1 ? splitRecipe() : { base: base(), ops: random() < 0.6 ? soundRecipe() : anyRecipe() });
 }
