@@ -87,7 +87,8 @@ export async function captureToFile(
   const specs = await tensorSpecs(session, plan, layout.total, dtype);
   const manifestPromise = createManifest(session, { hashModel: options.hashModel ?? true, signal: options.signal });
   manifestPromise.catch(() => undefined); // awaited below; a failure of the run must not leave it unhandled
-  const writer = await SafetensorsWriter.create(path, specs, MANIFEST_BYTES);
+  const description = describePlan(plan, session.model.info.layerCount);
+  const writer = await SafetensorsWriter.create(path, specs, manifestBytes(description, session.model.info.path));
   try {
     const blocks = captureBlocks(plan, session.model.info.layerCount);
     const progress = await drain(session, layout, plan, options, dtype === 'f16', async (chunk) => {
@@ -102,7 +103,7 @@ export async function captureToFile(
     const manifest: Manifest = {
       ...(await manifestPromise),
       kind: 'capture',
-      plan: describePlan(plan, session.model.info.layerCount),
+      plan: description,
       interventions: options.interventions?.length ?? 0,
       dtype,
       sequenceCount: prompts.length,
@@ -119,8 +120,10 @@ export async function captureToFile(
   }
 }
 
-/** Room in the header for the manifest; plans with thousands of layers do not exist. */
-const MANIFEST_BYTES = 16 << 10;
+/** Room in the header for the manifest, which is JSON inside a JSON string: every quote may take two bytes, twice. */
+function manifestBytes(plan: Record<string, unknown>, modelPath: string): number {
+  return (16 << 10) + 4 * Buffer.byteLength(JSON.stringify([plan, modelPath]));
+}
 
 function describePlan(plan: CapturePlan, layerCount: number): Record<string, unknown> {
   return {

@@ -161,7 +161,7 @@ class Driver {
     }
     await this.#rows;
     if (this.#error !== undefined) {
-      throw this.#error;
+      throw this.#error as Error;
     }
     return this.#progress as RunProgress;
   }

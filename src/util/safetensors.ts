@@ -31,6 +31,9 @@ export interface RowRange {
 
 const ALIGNMENT = 8;
 const COPY_BYTES = 4 << 20;
+const READ_BYTES = 1 << 30;
+/** The format's own limit of a header. */
+const MAX_HEADER_BYTES = 100_000_000;
 
 function bytesOf(spec: TensorSpec): number {
   return DTYPE_BYTES[spec.dtype] * spec.shape.reduce((product, size) => product * size, 1);
@@ -196,9 +199,13 @@ export class SafetensorsReader implements AsyncDisposable {
       throw new RewardLensError('INVALID_ARGUMENT', `'${this.path}' has no tensor '${name}'; it has ${[...this.header.tensors.keys()].join(', ')}`);
     }
     const bytes = new Uint8Array(tensor.end - tensor.begin);
-    const { bytesRead } = await this.#file.read(bytes, 0, bytes.length, tensor.begin);
-    if (bytesRead !== bytes.length) {
-      throw new RewardLensError('STORE_CORRUPT', `'${this.path}': tensor '${name}' is cut short`);
+    for (let done = 0; done < bytes.length; ) {
+      // One read takes at most 2 GiB.
+      const { bytesRead } = await this.#file.read(bytes, done, Math.min(bytes.length - done, READ_BYTES), tensor.begin + done);
+      if (bytesRead === 0) {
+        throw new RewardLensError('STORE_CORRUPT', `'${this.path}': tensor '${name}' is cut short`);
+      }
+      done += bytesRead;
     }
     switch (tensor.dtype) {
       case 'F32':
@@ -229,7 +236,7 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
     throw corrupt('it is shorter than 8 bytes');
   }
   const length = Number(lengthBytes.readBigUInt64LE());
-  if (8 + length > size) {
+  if (8 + length > size || length > MAX_HEADER_BYTES) {
     throw corrupt(`its header of ${length} bytes does not fit in ${size} bytes`);
   }
   const json = Buffer.alloc(length);
@@ -240,12 +247,18 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
   } catch {
     throw corrupt('its header is not JSON');
   }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw corrupt('its header is not a JSON object');
+  }
   const header: SafetensorsHeader = { metadata: (parsed.__metadata__ ?? {}) as Record<string, string>, tensors: new Map() };
   for (const [name, value] of Object.entries(parsed)) {
     if (name === '__metadata__') {
       continue;
     }
     const entry = value as HeaderEntry;
+    if (!isEntry(entry)) {
+      throw corrupt(`the entry of tensor '${name}' is not one of dtype, shape and data_offsets`);
+    }
     const [begin, end] = entry.data_offsets;
     if (!Object.hasOwn(DTYPE_BYTES, entry.dtype) || end - begin !== bytesOf({ name, dtype: entry.dtype, shape: entry.shape }) || 8 + length + end > size) {
       throw corrupt(`tensor '${name}' does not fit its type, shape or the file`);
@@ -253,6 +266,11 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
     header.tensors.set(name, { dtype: entry.dtype, shape: entry.shape, begin: 8 + length + begin, end: 8 + length + end });
   }
   return header;
+}
+
+function isEntry(value: Partial<HeaderEntry> | null): value is HeaderEntry {
+  const sizes = (list: unknown): boolean => Array.isArray(list) && list.every((size) => Number.isSafeInteger(size) && size >= 0);
+  return typeof value?.dtype === 'string' && sizes(value.shape) && sizes(value.data_offsets) && value.data_offsets?.length === 2;
 }
 
 /** IEEE 754 half to single. */
