@@ -1,7 +1,7 @@
 // The evaluation callback: reads and edits site tensors inside llama.cpp's forward pass.
 //
 // llama.cpp asks once per graph node whether we want it; wanted nodes end a piece of the graph, after which we read or
-// write the tensor. Rules kept here (docs/hook.md): no allocation per node, no exceptions through ggml (the first error
+// write the tensor. Rules kept here (docs/engine.md): no allocation per node, no exceptions through ggml (the first error
 // is stored and thrown by end_decode), one ubatch per decode so that row r of a tensor is entry r of the batch — and
 // that is not assumed but checked against the graph's own token, position and KV-index inputs.
 #pragma once

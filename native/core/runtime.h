@@ -47,7 +47,7 @@ class log_capture {
 };
 
 // Persistent CPU threadpool created through the CPU backend's registry (these builds have no OpenMP; without a pool
-// llama.cpp starts its threads anew for every graph, see docs/performance). RAII.
+// llama.cpp starts its threads anew for every graph, see docs/engine.md). RAII.
 class cpu_threadpool {
   public:
     explicit cpu_threadpool(int n_threads);
