@@ -16,8 +16,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { splitGgufPath } from '../helpers/tiny-gguf.mjs';
+import { createRecipeSource } from './generate.mjs';
 import { findBackendDir, findLoadCheck, runLoadCheck } from './load-check.mjs';
-import { buildRecipe, createRecipeSource } from './mutate.mjs';
+import { buildRecipe } from './mutate.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const VERDICTS = ['works', 'refused', 'rejected', 'contained', 'broken'];

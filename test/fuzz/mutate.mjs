@@ -1,14 +1,10 @@
 /**
- * Seeded mutations of tiny GGUF models. A recipe is plain JSON: `{ base, ops: [[name, ...arguments]] }`. The same
+ * Mutations of tiny GGUF models. A recipe is plain JSON: `{ base, ops: [[name, ...arguments]] }`. The same
  * recipe always builds the same bytes, so a finding is a line of JSON and needs no binary in the tree.
  */
-import {
-  createRandom, encodeGguf, splitGgufSpec, tinyGgufSpec,
-} from '../helpers/tiny-gguf.mjs';
+import { encodeGguf, splitGgufSpec, tinyGgufSpec } from '../helpers/tiny-gguf.mjs';
 import { grownSpec, readGrownModels } from './grown.mjs';
-import {
-  ARCHITECTURES, ARCHITECTURE_KEYS, BIG_INTEGERS, GLOBAL_KEYS, INTEGERS, REALS, STRINGS, TENSOR_TYPES,
-} from './dictionary.mjs';
+import { ARCHITECTURE_KEYS, TENSOR_TYPES } from './dictionary.mjs';
 
 /** Valid models that mutations start from, besides `grown:<architecture>` of architectures.json. Small, so fast. */
 export const BASES = {
@@ -19,12 +15,7 @@ export const BASES = {
   noVocabulary: { tokenizer: 'none', layerCount: 1 },
 };
 
-// JSON has neither bigint nor NaN: values in recipes are written as { big } and { real } where needed.
-const encodeArgument = (value) => {
-  if (typeof value === 'bigint') return { big: String(value) };
-  if (typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))) return { real: String(value) };
-  return value;
-};
+// JSON has neither bigint nor NaN: values in recipes are written as { big } and { real } where needed (generate.mjs).
 const decodeArgument = (value) => {
   if (value && typeof value === 'object' && 'big' in value) return BigInt(value.big);
   if (value && typeof value === 'object' && 'real' in value) return value.real === '-0' ? -0 : Number(value.real);
@@ -165,7 +156,10 @@ const BYTE_OPS = {
 };
 
 const grownModels = readGrownModels();
-const GROWN_BASES = Object.keys(grownModels).map((name) => `grown:${name}`);
+
+/** Names of the grown models, as bases of recipes. */
+export const GROWN_BASES = Object.keys(grownModels).map((name) => `grown:${name}`);
+
 const baseSpecs = new Map();
 
 const makeBase = (name) => (name.startsWith('grown:')
@@ -212,107 +206,4 @@ export function buildRecipe(recipe) {
     if (index !== (recipe.part ?? 0)) return encodeGguf(part);
     return applyByteOps(encodeGguf(applySpecOps(part, recipe.ops)), recipe.ops);
   });
-}
-
-/** A source of random recipes. Equal seeds give equal sequences. */
-export function createRecipeSource(seed) {
-  const random = createRandom(seed);
-  const below = (limit) => Math.floor(random() * limit);
-  const pick = (list) => list[below(list.length)];
-  const index = () => below(64);
-  const headerOffset = () => (random() < 0.2 ? below(64) : below(4096));
-  const key = () => (random() < 0.75 ? `.${pick(ARCHITECTURE_KEYS)}` : pick(GLOBAL_KEYS));
-  const present = () => pick([
-    '.context_length', '.embedding_length', '.block_count', '.feed_forward_length', '.attention.head_count',
-    '.attention.head_count_kv', '.attention.layer_norm_rms_epsilon', '.rope.dimension_count', '.rope.freq_base',
-    '.vocab_size', 'tokenizer.ggml.model', 'tokenizer.ggml.pre', 'tokenizer.ggml.bos_token_id', 'general.architecture',
-    'general.file_type', 'general.alignment', 'tokenizer.ggml.tokens', 'tokenizer.ggml.scores', 'tokenizer.ggml.token_type',
-  ]);
-  const typedValue = () => {
-    const type = pick(['u32', 'u32', 'u32', 'f32', 'f32', 'i32', 'u16', 'u64', 'bool', 'string', 'array']);
-    if (type === 'string') return [type, pick(STRINGS)];
-    if (type === 'f32') return [type, encodeArgument(pick(REALS))];
-    if (type === 'u64') return [type, encodeArgument(pick(BIG_INTEGERS))];
-    if (type === 'bool') return [type, below(2)];
-    if (type !== 'array') return [type, pick(INTEGERS)];
-    const elementType = pick(['u32', 'i32', 'f32', 'string', 'bool', 'u8']);
-    const length = pick([0, 1, 2, 3, 4, 5, 64, 512, 513]);
-    const item = () => (elementType === 'string' ? pick(STRINGS) : encodeArgument(pick(elementType === 'f32' ? REALS : INTEGERS)));
-    return [type, Array.from({ length }, item), elementType];
-  };
-  const sameTypeValue = () => {
-    const name = pick(ARCHITECTURE_KEYS);
-    return [`.${name}`, 'u32', random() < 0.7 ? below(70) : pick(INTEGERS)];
-  };
-  const tensorName = () => pick([
-    'rope_freqs.weight', 'output.weight', 'output.bias', 'blk.0.attn_q.bias', 'blk.0.attn_qkv.weight', 'blk.1.attn_norm.weight',
-    'blk.99.attn_q.weight', 'blk.-1.x', 'x', '', 'a'.repeat(63), 'a'.repeat(64), 'blk.0.ffn_gate_inp.weight', 'blk.0.attn_q.scale',
-    'blk.0.ffn_down.input_scale', 'token_embd.weight', 'blk.0.attn_sinks.weight', 'blk.0.rope_freqs.weight',
-  ]);
-  const dims = () => Array.from({ length: 1 + below(5) }, () => encodeArgument(random() < 0.6 ? pick(INTEGERS) : pick(BIG_INTEGERS)));
-  const generators = [
-    () => ['setKey', key(), ...typedValue()], () => ['setKey', present(), ...typedValue()],
-    () => ['setKey', ...sameTypeValue()], () => ['setKey', present(), 'u32', random() < 0.5 ? below(70) : pick(INTEGERS)],
-    () => ['removeKey', present()], () => ['duplicateKey', index()], () => ['renameKey', index(), pick(STRINGS)],
-    () => ['setArchitecture', pick(ARCHITECTURES)],
-    () => ['fillKeys', below(ARCHITECTURE_KEYS.length), 1 + below(60), encodeArgument(pick(INTEGERS.slice(0, 24)))],
-    () => ['setToken', index(), pick(STRINGS)],
-    () => ['resizeArray', pick(['tokenizer.ggml.tokens', 'tokenizer.ggml.scores', 'tokenizer.ggml.token_type']), pick([0, 1, 2, 63, 64, 65, 1000])],
-    () => ['resizeTensor', index(), below(2), pick(INTEGERS.slice(0, 26))], () => ['claimDims', index(), dims()],
-    () => ['retypeTensor', index(), Number(pick(Object.keys(TENSOR_TYPES)))], () => ['claimType', index(), below(60) - 4],
-    () => ['claimOffset', index(), encodeArgument(pick(BIG_INTEGERS))], () => ['renameTensor', index(), tensorName()],
-    () => ['removeTensor', index()], () => ['duplicateTensor', index(), tensorName()], () => ['swapTensors', index(), index()],
-    () => ['fillTensor', index(), pick([0, 0x7f, 0x80, 0xff, 0xc0])],
-    () => {
-      const head = pick([1, 2, 4, 8, 3, 5, 7, 31]);
-      const heads = pick([1, 2, 3, 4, 6]);
-      return ['setHead', head * heads, heads, pick([1, 2, 3, heads]), pick([1, 2, 33, 64]), pick([4, 5, 64, 300]), pick(['spm', 'none'])];
-    },
-    () => ['setVersion', pick([0, 1, 2, 3, 4, 0x03000000, 0xffffffff])],
-    () => ['setAlignment', pick([1, 2, 8, 16, 32, 64, 4096, 65536, 3])], () => ['split', 1 + below(4), below(3)],
-    () => ['flipBit', headerOffset(), below(8)], () => ['flipBit', headerOffset(), below(8)],
-    () => ['flipBit', below(1 << 20), below(8)], () => ['setByte', headerOffset(), pick([0, 1, 0x7f, 0x80, 0xff])],
-    () => ['writeU32', headerOffset(), pick(INTEGERS)], () => ['writeU64', headerOffset(), encodeArgument(pick(BIG_INTEGERS))],
-    () => ['writeU64', pick([8, 16]), encodeArgument(pick(BIG_INTEGERS))], () => ['truncate', below(1 << 20)],
-    () => ['truncate', below(4096)], () => ['extend', below(5000), pick([0, 255])],
-    () => ['remove', headerOffset(), 1 + below(64)], () => ['insert', headerOffset(), 1 + below(64), pick([0, 255])],
-  ];
-  // Files whose structure is sound, so that they get past the header check and deep into llama.cpp.
-  const realKey = /scale|epsilon|softcap|factor|beta|bias|freq|clamp|cap|alpha|mult|bound/;
-  const soundValue = (name) => {
-    if (realKey.test(name)) return ['f32', encodeArgument(pick(REALS))];
-    const integer = () => (random() < 0.8 ? below(70) : pick(INTEGERS));
-    const choice = random();
-    if (choice < 0.75) return ['u32', integer()];
-    if (choice < 0.85) return ['bool', below(2)];
-    return ['array', Array.from({ length: pick([1, 2, 4]) }, integer), pick(['u32', 'i32'])];
-  };
-  const soundGenerators = [
-    () => {
-      const name = pick(ARCHITECTURE_KEYS);
-      return ['setKey', `.${name}`, ...soundValue(name)];
-    },
-    () => ['fillKeys', below(ARCHITECTURE_KEYS.length), 1 + below(80), encodeArgument(pick(INTEGERS.slice(0, 12)))],
-    () => ['retypeTensor', index(), Number(pick(Object.keys(TENSOR_TYPES)))], () => ['resizeTensor', index(), below(2), 1 + below(130)],
-    () => ['duplicateTensor', index(), tensorName()], () => ['swapTensors', index(), index()],
-    () => ['setToken', index(), `${pick(STRINGS)}${below(9)}`], () => ['setKey', 'tokenizer.ggml.model', 'string', pick(STRINGS)],
-    () => ['setKey', 'tokenizer.ggml.merges', 'array', ['a b', 'th e', '', ' ', 'x'], 'string'],
-    () => ['setKey', 'tokenizer.ggml.pre', 'string', pick(STRINGS)], generators[21],
-    () => ['setKey', pick(GLOBAL_KEYS.filter((name) => name.endsWith('_id'))), 'u32', pick(INTEGERS)],
-  ];
-  const soundRecipe = () => {
-    const ops = Array.from({ length: 1 + below(4) }, () => pick(soundGenerators)());
-    return random() < 0.3 ? [['setArchitecture', pick(ARCHITECTURES)], ...ops] : ops;
-  };
-  const anyRecipe = () => Array.from({ length: random() < 0.6 ? 1 : 1 + below(4) }, () => pick(generators)());
-  const base = () => pick(random() < 0.5 ? GROWN_BASES : Object.keys(BASES));
-  const splitRecipe = () => {
-    const parts = 2 + below(3);
-    const splitKey = () => ['setKey', pick(['split.no', 'split.count', 'split.tensors.count']), ...pick([
-      ['u16', pick([0, 1, 2, 3, 4, 5, 65535])], ['i32', pick(INTEGERS)], typedValue(),
-    ])];
-    const ops = random() < 0.4 ? [splitKey()] : anyRecipe();
-    return { base: pick(Object.keys(BASES)), parts, part: below(parts), ops };
-  };
-  return () => (random() < 0.1 ? splitRecipe() : { base: base(), ops: random() < 0.6 ? soundRecipe() : anyRecipe() });
 }
