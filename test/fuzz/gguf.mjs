@@ -18,7 +18,7 @@ import { parseArgs } from 'node:util';
 import { splitGgufPath } from '../helpers/tiny-gguf.mjs';
 import { createRecipeSource } from './generate.mjs';
 import { findBackendDir, findLoadCheck, runLoadCheck } from './load-check.mjs';
-import { buildRecipe } from './mutate.mjs';
+import { buildRecipe, GROWN_BASES } from './mutate.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const VERDICTS = ['works', 'refused', 'rejected', 'contained', 'broken'];
@@ -95,9 +95,11 @@ class Campaign {
     if (this.options.keep) copyFileSync(path, join(this.options.keep, `${result.verdict}-${this.findings.size}.gguf`));
   }
 
-  /** Recorded cases: each must end as it says (`verdict`, and `message` where given must be contained). */
+  /** Recorded cases and unchanged grown models: each must end as it says (`verdict`, and `message` where given must be contained). */
   async replay() {
-    const cases = JSON.parse(readFileSync(join(here, 'regressions.json'), 'utf8'));
+    const recorded = JSON.parse(readFileSync(join(here, 'regressions.json'), 'utf8'));
+    const grown = GROWN_BASES.map((base) => ({ name: `${base} works`, verdict: 'works', recipe: { base, ops: [] } }));
+    const cases = [...recorded, ...grown];
     for (const expected of cases) {
       const result = await this.run(expected.recipe, 'replay');
       const message = result.report?.message ?? '';
