@@ -176,9 +176,10 @@ void check_gguf_tensor_types(const gguf_metadata & metadata) {
             fail_corrupt("tensor '" + tensor.name + "' must be f32, is " + ggml_type_name(type));
         }
         // Types without a dot product or row conversion: the CPU backend calls a null function.
-        if (matrices.count(name) > 0 &&
-            has_type(tensor, {GGML_TYPE_I8, GGML_TYPE_I16, GGML_TYPE_I32, GGML_TYPE_I64, GGML_TYPE_F64,
-                              GGML_TYPE_Q8_1, GGML_TYPE_Q8_K})) {
+        const bool integers = has_type(
+            tensor, {GGML_TYPE_I8, GGML_TYPE_I16, GGML_TYPE_I32, GGML_TYPE_I64, GGML_TYPE_F64});
+        const bool intermediate = has_type(tensor, {GGML_TYPE_Q8_1, GGML_TYPE_Q8_K});  // of activations only
+        if (intermediate || (integers && matrices.count(name) > 0)) {
             fail_corrupt("tensor '" + tensor.name + "' has type " + ggml_type_name(type) +
                          ", which cannot hold weights");
         }
