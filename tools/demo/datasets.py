@@ -107,17 +107,37 @@ def _distractors(rng: random.Random, a: int, product: int) -> list[int]:
     return rng.sample(sorted(pool), 3)
 
 
-def make_choice(rng: random.Random) -> Problem:
-    """`34*27=? (A)0918 ...` solved by its two partial products. Difficulty: see `_product_difficulty`."""
+def _draw_product(rng: random.Random) -> tuple[int, int, list[int]]:
+    """Two factors and four possible products in random order (which only the warm-up form prints)."""
     a, b = rng.randint(11, 99), rng.randint(1, 9) * 10 + rng.randint(1, 9)
-    product = a * b
-    options = [product, *_distractors(rng, a, product)]
+    options = [a * b, *_distractors(rng, a, a * b)]
     rng.shuffle(options)
-    letter = "ABCD"[options.index(product)]
+    return a, b, options
+
+
+def _choice_problem(a: int, b: int, question: str, letter: str) -> Problem:
+    """A product worked out by its two partial products, then the letter."""
+    tens, units = b // 10 * 10, b % 10
+    rows = f"{a}*{tens}={a * tens:04d}\n{a}*{units:02d}={a * units:04d}\n{a * b:04d}"
+    solution = f"{rows}\nAnswer: ({letter})"
+    return Problem("multiple-choice", (a, b), question, letter, _product_difficulty(a, b), solution)
+
+
+def make_choice(rng: random.Random) -> Problem:
+    """`81*22 tens digit? ...`: the tens digit of a product, by partial products. See `_product_difficulty`."""
+    a, b, _ = _draw_product(rng)
+    letter = "AAABBCCCDD"[a * b // 10 % 10]
+    return _choice_problem(a, b, f"{a}*{b} tens digit? (A)0-2 (B)3-4 (C)5-7 (D)8-9\n", letter)
+
+
+def make_warmup_choice(rng: random.Random) -> Problem:
+    """`34*27=? (A)0918 ...`: the same products with four printed options; used in the first training stage only.
+
+    It draws from `rng` exactly as `make_choice` does, so that both forms hold out the same pairs of factors.
+    """
+    a, b, options = _draw_product(rng)
     shown = " ".join(f"({name}){value:04d}" for name, value in zip("ABCD", options))
-    difficulty, tens, units = _product_difficulty(a, b), b // 10 * 10, b % 10
-    rows = f"{a}*{tens}={a * tens:04d}\n{a}*{units:02d}={a * units:04d}\n{product:04d}"
-    return Problem("multiple-choice", (a, b), f"{a}*{b}=? {shown}\n", letter, difficulty, f"{rows}\nAnswer: ({letter})")
+    return _choice_problem(a, b, f"{a}*{b}=? {shown}\n", "ABCD"[options.index(a * b)])
 
 
 # --- search with feedback ---------------------------------------------------------------------------
@@ -158,6 +178,7 @@ def make_search(rng: random.Random) -> Problem:
 # --- the sets ---------------------------------------------------------------------------------------
 
 MAKERS = {"chained-sums": make_sum, "multiple-choice": make_choice, "feedback-search": make_search}
+WARMUP_MAKERS = {"multiple-choice": make_warmup_choice}
 CHECKS = {"chained-sums": "gsm8k", "multiple-choice": "choice", "feedback-search": "math"}
 _PATTERNS = {"gsm8k": r"#### (\d+)$", "choice": r"Answer: \(([A-D])\)$", "math": r"\\boxed\{(\d+)\}$"}
 
@@ -179,12 +200,13 @@ def held_out(name: str) -> dict[str, list[Problem]]:
     return {"test": ordered[:TEST_COUNT], "train": ordered[TEST_COUNT:]}
 
 
-def stream(name: str, seed: int) -> Iterator[Problem]:
-    """An endless seeded stream of problems, none of them in `held_out(name)`."""
+def stream(name: str, seed: int, warmup: bool = False) -> Iterator[Problem]:
+    """An endless seeded stream of problems, none of them in `held_out(name)`; optionally in their warm-up form."""
+    maker = WARMUP_MAKERS.get(name, MAKERS[name]) if warmup else MAKERS[name]
     excluded = {problem.key for split in held_out(name).values() for problem in split}
     rng = random.Random(f"{seed}:{name}:stream")
     while True:
-        problem = MAKERS[name](rng)
+        problem = maker(rng)
         if problem.key not in excluded:
             yield problem
 

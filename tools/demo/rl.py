@@ -1,6 +1,6 @@
 """Trains the base reasoner further with verifiable rewards: policy gradient, one reward per completion.
 
-    python -m tools.demo.rl --base build/demo/base --out build/demo --iterations 40
+    python -m tools.demo.rl --base build/demo/base --out build/demo
 
 Each iteration draws fresh problems of each data set (never one of the held-out files), samples a group of completions
 for each problem at T = 1 and scores them 1 (right answer in the right form, ended by itself) or 0. The advantage of a
@@ -100,10 +100,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the base reasoner further with verifiable rewards.")
     parser.add_argument("--base", type=Path, default=Path("build/demo/base"))
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
-    parser.add_argument("--iterations", type=int, default=40)
-    parser.add_argument("--problems", type=int, default=16, help="problems of each data set per iteration")
+    parser.add_argument("--iterations", type=int, default=24)
+    parser.add_argument("--problems", type=int, default=32, help="problems of each data set per iteration")
     parser.add_argument("--group", type=int, default=8, help="completions per problem")
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -157,7 +157,7 @@ int run(int argc, char ** argv) {
     params.n_ctx = kSequences * 256;
     params.n_batch = params.n_ubatch = kSequences * 64;
     params.n_seq_max = kSequences;
-    params.n_threads = params.n_threads_batch = 2;
+    params.n_threads = params.n_threads_batch = 1;  // rows are tiny: barriers between threads cost more than they save
     params.kv_unified = false;
     llama_context * context = llama_init_from_model(model, params);
     std::vector<Row> rows = read_rows(argv[2], llama_model_get_vocab(model), std::strtoull(argv[5], nullptr, 10));

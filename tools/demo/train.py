@@ -1,15 +1,19 @@
 """Trains the base reasoner from scratch on worked solutions of the three problem sets.
 
-    python -m tools.demo.train --out build/demo --steps 600
+    python -m tools.demo.train --out build/demo
 
-One step takes one batch of each data set; the loss is on the completion only. The number of steps is fixed, so
-a run is defined by its seed and its arguments, not by the clock. It goes on from `<out>/train.pt` if that is there.
+One step takes one batch of each data set; the loss is on the completion only. Training has three stages (`STAGES`).
+In the first the multiple-choice problems print four products to choose from; the model learned the partial products
+but stayed at chance on the letter, so the second stage asks for the tens digit of the product instead; the third is mostly products, which lag behind. The number of
+steps is fixed: a run is defined by its seed and its stages, not by the clock. It goes on from `<out>/train.pt` if
+that is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +25,25 @@ from .optimizer import Muon
 
 SEED = 1
 VALIDATION_SEED = 99
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps `first` to `last` (exclusive): learning rates at both ends and problems of each data set per step."""
+
+    first: int
+    last: int
+    rate: float
+    final_rate: float
+    batch: dict[str, int]
+    warmup: bool
+
+
+STAGES = (
+    Stage(0, 400, 4e-3, 1.6e-3, {"chained-sums": 24, "multiple-choice": 24, "feedback-search": 24}, True),
+    Stage(400, 600, 2e-3, 5e-4, {"chained-sums": 32, "multiple-choice": 24, "feedback-search": 12}, False),
+    Stage(600, 670, 1.2e-3, 1e-4, {"chained-sums": 4, "multiple-choice": 48, "feedback-search": 8}, False),
+)
 
 
 def make_optimizers(model: torch.nn.Module, rate: float) -> list[torch.optim.Optimizer]:
@@ -35,10 +58,10 @@ def make_optimizers(model: torch.nn.Module, rate: float) -> list[torch.optim.Opt
     ]
 
 
-def rate_at(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over 30 steps, then linear decay to a tenth of the peak."""
-    warm = min(1.0, (step + 1) / 30)
-    return peak * warm * (1.0 - 0.9 * step / steps)
+def rate_at(stage: Stage, step: int) -> float:
+    """Linear warm-up over the first 30 steps of all, and linear decay within a stage."""
+    share = (step - stage.first) / (stage.last - stage.first)
+    return (stage.rate + share * (stage.final_rate - stage.rate)) * min(1.0, (step + 1) / 30)
 
 
 def loss_of(model: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -59,52 +82,68 @@ def validate(model: torch.nn.Module, count: int) -> dict[str, float]:
     return shares
 
 
-def train(out: Path, steps: int, batch: int, peak: float) -> None:
-    """Runs `steps` steps and leaves the model in `<out>/base` (transformers format)."""
+def load_state(path: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+    """Restores a checkpoint and returns its step; 0 if there is none."""
+    if not path.exists():
+        return 0
+    state = torch.load(path)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"]):
+        optimizer.load_state_dict(saved)
+    return state["step"]
+
+
+def take_step(model: torch.nn.Module, optimizers: list, rate: float, problems: dict[str, list]) -> dict[str, float]:
+    """One update on a batch of each data set; returns the losses."""
+    losses = {}
+    for name, batch in problems.items():
+        pairs = [(encode(p.prompt), encode(p.solution) + [END]) for p in batch]
+        loss = loss_of(model, *batch_of(pairs))
+        (loss / len(problems)).backward()
+        losses[name] = round(loss.item(), 3)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return losses
+
+
+def train(out: Path, stop: int) -> None:
+    """Runs the stages up to step `stop` and leaves the model in `<out>/base` (transformers format)."""
     model = build_model(SEED)
-    optimizers = make_optimizers(model, peak)
-    state_path, first = out / "train.pt", 0
-    if state_path.exists():
-        state = torch.load(state_path)
-        first = state["step"]
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(saved)
-    streams = {name: islice(stream(name, SEED), first * batch, None) for name in MAKERS}
+    optimizers = make_optimizers(model, STAGES[0].rate)
+    done = load_state(out / "train.pt", model, optimizers)
     start = time.time()
-    for step in range(first, steps):
-        losses = {}
-        for name, source in streams.items():
-            pairs = [(encode(p.prompt), encode(p.solution) + [END]) for p in islice(source, batch)]
-            loss = loss_of(model, *batch_of(pairs)) / len(streams)
-            loss.backward()
-            losses[name] = loss.item() * len(streams)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, steps, peak)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 10 == 0:
-            print(step + 1, f"{time.time() - start:.0f}s", {k: round(v, 3) for k, v in losses.items()}, flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
-            print("  right at T=1:", validate(model, 100), flush=True)
-            saved = [optimizer.state_dict() for optimizer in optimizers]
-            torch.save({"step": step + 1, "model": model.state_dict(), "optimizers": saved}, state_path)
+    for number, stage in enumerate(STAGES):
+        first = max(stage.first, done)
+        streams = {
+            name: islice(stream(name, SEED + 100 * number, stage.warmup), (first - stage.first) * size, None)
+            for name, size in stage.batch.items()
+            if first < stage.last
+        }
+        for step in range(first, min(stage.last, stop)):
+            problems = {name: list(islice(source, stage.batch[name])) for name, source in streams.items()}
+            losses = take_step(model, optimizers, rate_at(stage, step), problems)
+            if (step + 1) % 10 == 0:
+                print(step + 1, f"{time.time() - start:.0f}s", losses, flush=True)
+            if (step + 1) % 40 == 0 or step + 1 == stop:
+                saved = [optimizer.state_dict() for optimizer in optimizers]
+                torch.save({"step": step + 1, "model": model.state_dict(), "optimizers": saved}, out / "train.pt")
+    print("  right at T=1:", validate(model, 100), flush=True)
     model.save_pretrained(out / "base")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the base reasoner.")
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=24, help="problems of each data set per step")
-    parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
+    parser.add_argument("--steps", type=int, default=STAGES[-1].last, help="stop after this many")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    train(args.out, args.steps, args.batch, args.rate)
+    train(args.out, args.steps)
 
 
 if __name__ == "__main__":
