@@ -66,6 +66,9 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
     }
     staging_.assign(static_cast<size_t>(max_rows) * static_cast<size_t>(max_width), 0.0f);
     output_index_.reserve(max_rows);
+    captures_output_rows_ = std::any_of(watched_.begin(), watched_.end(), [](const watched_site & site) {
+        return site.capture_block >= 0 && site.node.output_rows;
+    });
     exit_site_ = exit_early && !watched_.empty() ? static_cast<int>(watched_.size()) - 1 : -1;
     wanted_.assign(watched_.size(), 0);
     fired_.assign(watched_.size(), 0);
@@ -102,6 +105,9 @@ bool hook::site_wanted_by(size_t index, const hook_row & row) const {
     if (row.chunk != nullptr && watched_[index].capture_block >= 0) {
         return true;
     }
+    if (watched_[index].node.output_rows && !row.output) {
+        return false;  // this row of the last layer feeds nothing: it is not computed, and editing it could change nothing
+    }
     if (row.edits != nullptr) {
         for (const edit * e : row.edits->by_site[index]) {
             if (edit_applies(*e, row.position, row.prompt_length)) {
@@ -112,14 +118,7 @@ bool hook::site_wanted_by(size_t index, const hook_row & row) const {
     return false;
 }
 
-bool hook::needs_outputs(const hook_row & row) const {
-    for (size_t i = 0; i < watched_.size(); ++i) {
-        if (watched_[i].node.output_rows && site_wanted_by(i, row)) {
-            return true;
-        }
-    }
-    return false;
-}
+bool hook::needs_output(const hook_row & row) const { return row.chunk != nullptr && captures_output_rows_; }
 
 void hook::begin_decode(const std::vector<hook_row> & rows) {
     rows_ = &rows;
@@ -138,7 +137,7 @@ void hook::begin_decode(const std::vector<hook_row> & rows) {
     }
     exited_ = failed_ = false;
     for (const hook_row & row : rows) {
-        if (!row.output && needs_outputs(row)) {
+        if (!row.output && needs_output(row)) {
             fail(error_code::hook_not_fired, "a row of the last layer is wanted whose output was not requested");
         }
     }

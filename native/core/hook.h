@@ -68,8 +68,9 @@ class hook {
     const std::vector<watched_site> & watched() const { return watched_; }
     // Floats per captured row of block k.
     int32_t block_width(size_t block) const;
-    // True when a captured or edited site only has rows for tokens flagged as outputs.
-    bool needs_outputs(const hook_row & row) const;
+    // True when the row is captured at a site that only has rows for tokens flagged as outputs (the last layer).
+    bool needs_output(const hook_row & row) const;
+    bool captures_output_rows() const { return captures_output_rows_; }
     bool exits_early() const { return exit_site_ >= 0; }
 
     static bool callback(ggml_tensor * tensor, bool ask, void * user_data);
@@ -97,6 +98,7 @@ class hook {
     capture_plan plan_;
     std::vector<float> staging_;
     int exit_site_ = -1;
+    bool captures_output_rows_ = false;
     int current_ = -1;  // first watched site of the node last asked for
     int64_t kv_size_ = 0;
 

@@ -34,6 +34,7 @@ scheduler::~scheduler() {
     if (batch_ready_) {
         llama_batch_free(batch_);
     }
+    session_->set_cancelled(false);
     session_->release();
 }
 
@@ -279,6 +280,9 @@ bool scheduler::worth_waiting(const sequence_request & request, const compiled_e
 }
 
 uint64_t scheduler::count_shared(const edit & e, int32_t prefix, int32_t prompt_length) const {
+    if (session_->catalog().at(e.where).output_rows) {
+        return 0;  // rows of the last layer that nothing needs are not computed
+    }
     uint64_t rows = 0;
     for (int32_t position = 0; position < prefix; ++position) {
         rows += edit_applies(e, position, prompt_length) ? 1 : 0;
@@ -332,9 +336,7 @@ void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> r
 
 // Extends a group of prefilling neighbours that read `chunk` tokens each, while that makes the pass larger.
 size_t scheduler::choose_prefill_group(size_t first, int32_t & chunk) const {
-    const hook & hooks = session_->hooks();
-    const bool outputs_limited = hooked_ && std::any_of(hooks.watched().begin(), hooks.watched().end(),
-                                                        [](const watched_site & w) { return w.node.output_rows; });
+    const bool outputs_limited = hooked_ && session_->hooks().captures_output_rows();
     const int32_t most = outputs_limited ? std::min(session_->params().ubatch, session_->max_outputs()) : session_->params().ubatch;
     const auto remaining = [&](size_t i) { return slots_[i].result.prompt_length - slots_[i].position(); };
     size_t count = 1;
@@ -463,7 +465,7 @@ void scheduler::add_row(slot & s, int32_t position, llama_token token, bool want
         s.chunk->positions[row.chunk_row] = position;
     }
     row.output = wants_logits;
-    row.output = wants_logits || (hooked_ && session_->hooks().needs_outputs(row));
+    row.output = wants_logits || (hooked_ && session_->hooks().needs_output(row));
     const int32_t i = batch_.n_tokens++;
     batch_.token[i] = token;
     batch_.pos[i] = position;

@@ -11,20 +11,24 @@ export interface SiteTable {
   readonly layerCount: number;
   /** Errors: SITE_NOT_FOUND with the reason. */
   width(site: Site, layer: number): number;
+  /** True for sites of the last layer, which have rows only for tokens whose logits or capture is asked for. */
+  outputRowsOnly(site: Site, layer: number): boolean;
 }
 
 /** A {@link SiteTable} from the session's catalogue. */
 export function siteTable(sites: readonly SiteInfo[], layerCount: number): SiteTable {
   const byKey = new Map(sites.map((site) => [`${site.site}.${site.layer}`, site]));
+  const find = (site: Site, layer: number): SiteInfo => {
+    const info = byKey.get(`${site}.${layer}`);
+    if (info === undefined || !info.found) {
+      throw new RewardLensError('SITE_NOT_FOUND', `${site}.${layer}: ${info?.reason ?? 'no such layer'}`, { details: { site, layer } });
+    }
+    return info;
+  };
   return {
     layerCount,
-    width(site, layer) {
-      const info = byKey.get(`${site}.${layer}`);
-      if (info === undefined || !info.found) {
-        throw new RewardLensError('SITE_NOT_FOUND', `${site}.${layer}: ${info?.reason ?? 'no such layer'}`, { details: { site, layer } });
-      }
-      return info.width;
-    },
+    width: (site, layer) => find(site, layer).width,
+    outputRowsOnly: (site, layer) => find(site, layer).outputRows,
   };
 }
 
@@ -196,26 +200,38 @@ function unit(direction: Float32Array, path: string): Float32Array {
   return direction.map((value) => value / norm);
 }
 
+/** What a sequence went through, as far as counting needs it. */
+export interface CountedSequence {
+  promptLength: number;
+  /** Positions begin..end-1 were computed in the sequence itself. */
+  begin: number;
+  end: number;
+  /** Whether a position has rows in the last layer's output-only sites. */
+  isOutput: (position: number) => boolean;
+}
+
 /**
- * How many (row, neuron) values an intervention must write in a sequence that computed positions begin..end-1 of which
- * the first `promptLength` are prompt. Independent of the engine; compared with its counters after every sequence.
+ * How many (row, neuron) values an intervention must write in a sequence. Counted from the definition, independent of
+ * the engine; compared with its counters after every sequence. In the last layer only rows that feed logits or a capture
+ * exist, so others are not expected.
  */
-export function expectedChanges(
-  intervention: Intervention,
-  table: SiteTable,
-  sequence: { promptLength: number; begin: number; end: number },
-): number {
-  const { promptLength, begin, end } = sequence;
-  const from = intervention.fromToken ?? 0;
-  let positions = countPositions(intervention.positions ?? 'all', promptLength, begin, end, from);
-  if (intervention.kind === 'patch') {
-    positions = [...intervention.rowPositions].filter(
-      (p) => p >= begin && p < end && countPositions(intervention.positions ?? 'all', promptLength, p, p + 1, from) === 1,
-    ).length;
-  }
+export function expectedChanges(intervention: Intervention, table: SiteTable, sequence: CountedSequence): number {
+  const { promptLength, begin, end, isOutput } = sequence;
+  const site = intervention.site ?? DEFAULT_SITE;
+  const inSet = (low: number, high: number): number =>
+    countPositions(intervention.positions ?? 'all', promptLength, low, high, intervention.fromToken ?? 0);
+  const candidates = (): number[] =>
+    intervention.kind === 'patch'
+      ? [...intervention.rowPositions].filter((p) => p >= begin && p < end && inSet(p, p + 1) === 1)
+      : Array.from({ length: Math.max(0, end - begin) }, (_, i) => begin + i).filter((p) => inSet(p, p + 1) === 1);
   let total = 0;
   for (const layer of resolveLayers(intervention.layers, table.layerCount)) {
-    total += positions * (intervention.neurons?.length ?? table.width(intervention.site ?? DEFAULT_SITE, layer));
+    const rows = table.outputRowsOnly(site, layer)
+      ? candidates().filter(isOutput).length
+      : intervention.kind === 'patch'
+        ? candidates().length
+        : inSet(begin, end);
+    total += rows * (intervention.neurons?.length ?? table.width(site, layer));
   }
   return total;
 }

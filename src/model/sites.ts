@@ -25,6 +25,8 @@ export interface SiteInfo {
   /** Floats per row; 0 when the architecture has no such node. */
   width: number;
   found: boolean;
+  /** The last layer computes rows only for tokens whose logits or capture is asked for. */
+  outputRows: boolean;
   /** Name of the llama.cpp graph node. */
   node: string;
   /** How it was recognised: by its name or by the structure of the block. */
@@ -35,8 +37,8 @@ export interface SiteInfo {
 
 /** Converts the addon's description. */
 export function toSiteInfo(native: NativeSite): SiteInfo {
-  const { site, layer, width, found, node, rule, reason } = native;
-  return { site, layer, width, found, node, rule, reason };
+  const { site, layer, width, found, outputRows, node, rule, reason } = native;
+  return { site, layer, width, found, outputRows, node, rule, reason };
 }
 
 /** Checks a site name; throws INVALID_ARGUMENT naming `parameter`. */

@@ -1,9 +1,10 @@
 /** Drives one native run: feeds requests as results are taken, hands out captured rows, checks the edit counters. */
 import type { CapturePlan } from '../capture/plan.js';
-import { compileCapture } from '../capture/plan.js';
+import { captureBlocks, compileCapture } from '../capture/plan.js';
 import type { SiteTable } from '../intervene/compile.js';
 import { compileInterventions, expectedChanges, siteTable } from '../intervene/compile.js';
 import type { EditCount, Intervention } from '../intervene/types.js';
+import { countPositions } from '../model/positions.js';
 import type { Session } from '../model/session.js';
 import type { NativeChunk, NativeEditList, NativeEvent, NativeProgress, NativeResult, NativeRun } from '../native/addon.js';
 import { RewardLensError, aborted, fromNative, guard, invalidArgument } from '../native/errors.js';
@@ -274,7 +275,7 @@ class Driver {
     return flight.interventions.map((intervention, i) => {
       const changed = native.changed[i] ?? 0;
       const sequence = { promptLength: native.promptLength, begin: native.sharedPrefix, end: native.processed };
-      const expected = table === undefined ? 0 : expectedChanges(intervention, table, sequence);
+      const expected = table === undefined ? 0 : expectedChanges(intervention, table, { ...sequence, isOutput: this.#outputRows(native, flight) });
       if (changed !== expected) {
         throw new RewardLensError(
           'HOOK_NOT_FIRED',
@@ -284,6 +285,24 @@ class Driver {
       }
       return { changed, expected, shared: native.changedShared[i] ?? 0 };
     });
+  }
+
+  /** Which positions of a sequence have rows in the last layer: those whose logits were needed, and captured ones. */
+  #outputRows(native: NativeResult, flight: Flight): (position: number) => boolean {
+    const { capture } = this.#options;
+    const { layerCount } = this.#session.model.info;
+    const captured =
+      capture !== undefined && captureBlocks(capture, layerCount).some(({ site, layer }) => this.#table?.outputRowsOnly(site, layer) === true);
+    const firstLogits = (flight.request.maxTokens ?? 0) > 0 ? native.promptLength - 1 : Infinity;
+    return (position) => {
+      const isCaptured = (): boolean => {
+        const positions = capture?.positions ?? 'all';
+        return positions === 'last'
+          ? position >= native.promptLength - 1
+          : countPositions(positions, native.promptLength, position, position + 1) === 1;
+      };
+      return position >= firstLogits || (captured && isCaptured());
+    };
   }
 }
 
