@@ -29,6 +29,7 @@ struct sampled_token {
 class sequence_sampler {
   public:
     // Chain: grammar, top-k, top-p, min-p, temperature, draw — llama.cpp's default order for the samplers it shares.
+    // Greedy without a grammar needs no chain: the first largest logit is what llama.cpp's greedy sampler takes.
     // Throws INVALID_ARGUMENT when the grammar does not parse.
     sequence_sampler(const llama_vocab * vocab, const sampling_params & params);
 
@@ -40,7 +41,7 @@ class sequence_sampler {
     struct chain_deleter {
         void operator()(llama_sampler * chain) const { llama_sampler_free(chain); }
     };
-    std::unique_ptr<llama_sampler, chain_deleter> chain_;
+    std::unique_ptr<llama_sampler, chain_deleter> chain_;  // null: greedy without a grammar
 };
 
 // log-softmax value of one entry and the entropy of the whole, in nats. Double accumulation; cost O(vocab).
