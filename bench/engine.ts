@@ -70,11 +70,13 @@ export interface Outcome {
   sharedTokens: number;
   promptTokens: number;
   capturedBytes: number;
+  /** Forward passes. */
+  passes: number;
 }
 
 /** Runs `requests` to the end; captured rows are dropped at once. Rejects with the run's error. */
 export async function runToEnd(session: Session, params: NativeRunParams, requests: readonly NativeRequest[]): Promise<Outcome> {
-  const outcome: Outcome = { seconds: 0, busySeconds: 0, results: [], sharedTokens: 0, promptTokens: 0, capturedBytes: 0 };
+  const outcome: Outcome = { seconds: 0, busySeconds: 0, results: [], sharedTokens: 0, promptTokens: 0, capturedBytes: 0, passes: 0 };
   const start = performance.now();
   await new Promise<void>((done, fail) => {
     const run = session.start(params, (events) => {
@@ -89,6 +91,7 @@ export async function runToEnd(session: Session, params: NativeRunParams, reques
           outcome.busySeconds = event.progress.busyMs / 1000;
           outcome.sharedTokens = event.progress.sharedTokens;
           outcome.promptTokens = event.progress.promptTokens;
+          outcome.passes = event.progress.decodeCalls;
           run.close();
           if (event.error === undefined) {
             done();

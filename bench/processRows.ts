@@ -50,7 +50,8 @@ export async function memoryRows(setup: Setup): Promise<Finding[]> {
   const { kv, compute, output, model } = stock.buffers;
   await stock.close();
   const rowBytes = shape.layerCount * shape.dModel * 4;
-  const capture = PENDING_BYTES + parallel * Math.min(CHUNK_BYTES, (task.prompt + task.completion) * rowBytes);
+  const openRows = Math.max(task.prompt, Math.min(Math.floor(CHUNK_BYTES / rowBytes), task.prompt + task.completion));
+  const capture = PENDING_BYTES + parallel * openRows * rowBytes; // handed out, and one open piece per sequence
   const declared = model + kv + compute + output + capture;
   const mib = (bytes: number): number => bytes / 2 ** 20;
   const parts = `model ${mib(model).toFixed(0)} + KV ${mib(kv).toFixed(0)} + compute ${mib(compute).toFixed(0)} + logits ${mib(output).toFixed(0)} (llama.cpp's own figures) + captured rows ${mib(capture).toFixed(0)}`;
