@@ -69,9 +69,14 @@ export function normalizeArgv(argv: readonly string[], options: OptionTable): st
     const value = entry.boolean ? switchValue(word, equals) : equals < 0 ? followingValue(argv, ++i, flag, known) : word.slice(equals + 1);
     const previous = entry.repeatable ? undefined : last.get(entry.name);
     last.set(entry.name, previous ?? out.length);
-    out[previous ?? out.length] = value === undefined ? `--${entry.name}` : `--${entry.name}=${value}`;
+    out[previous ?? out.length] = value === undefined ? `--${entry.name}` : `--${entry.name}=${guardQuotes(value)}`;
   }
   return out;
+}
+
+/** yargs takes one pair of quotes off a value; texts may begin and end with quotes of their own. */
+function guardQuotes(value: string): string {
+  return /^(["']).*\1$/s.test(value) ? `"${value}"` : value;
 }
 
 function switchValue(word: string, equals: number): undefined {

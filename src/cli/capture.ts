@@ -8,7 +8,7 @@ import { readInterventions } from '../intervene/file.js';
 import type { Positions } from '../model/positions.js';
 import { countPositions } from '../model/positions.js';
 import type { Session, SessionOptions } from '../model/session.js';
-import { asSite, parseLayers } from '../model/sites.js';
+import { asSite, parseLayers, resolveLayers } from '../model/sites.js';
 import { RewardLensError } from '../native/errors.js';
 import { captureToFile } from '../run/capture.js';
 import { checkInterventions, checkOutput } from './checks.js';
@@ -94,11 +94,12 @@ function readPositions(text: string): Positions {
   return parts.map(Number);
 }
 
-async function capture(flags: CaptureFlags, io: Io): Promise<void> {
-  await checkOutput(flags.output, flags.force);
-  const raw = await readInputs(flags.inputs);
-  const interventions = flags.intervene === undefined ? [] : await readInterventions(flags.intervene);
-  await using model = await openModel(flags.model, io);
+async function capture(given: CaptureFlags, io: Io): Promise<void> {
+  await checkOutput(given.output, given.force);
+  const raw = await readInputs(given.inputs);
+  const interventions = given.intervene === undefined ? [] : await readInterventions(given.intervene);
+  await using model = await openModel(given.model, io);
+  const flags = { ...given, plan: { ...given.plan, layers: resolveLayers(given.plan.layers, model.info.layerCount, '--layers') } };
   const inputs = tokenizeInputs(model, raw, { chat: flags.inputs.chat });
   await using session = model.createSession({
     ...flags.session,

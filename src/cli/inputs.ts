@@ -135,14 +135,15 @@ export function parsePromptLines(text: string, name: string): RawInput[] {
       continue;
     }
     const source = `${name}:${i + 1}`;
-    const value = parseJson(line, source);
+    const value = parseJson(line, name, i + 1);
     const parsed = promptLine.safeParse(typeof value === 'string' ? { prompt: value } : value);
     if (!parsed.success) {
       throw issueError(parsed.error, value, source);
     }
     const { id, prompt, tokens, messages } = parsed.data;
     if ([prompt, tokens, messages].filter((part) => part !== undefined).length !== 1) {
-      throw invalidArgument(source, 'one of "prompt", "tokens", "messages"', `the keys ${Object.keys(value as object).join(', ')}`);
+      const keys = Object.keys(value as object).map((key) => JSON.stringify(key));
+      throw new RewardLensError('INVALID_ARGUMENT', `${source}: expected one of "prompt", "tokens", "messages", got ${keys.length === 0 ? 'no keys' : keys.join(', ')}`);
     }
     out.push({ source, id, text: prompt, tokens, messages });
   }

@@ -70,17 +70,17 @@ class Scanner {
 }
 
 /**
- * Parses `text`; `name` (a file, or file:line) begins the error message. Errors: INVALID_ARGUMENT with line and column,
- * counted from 1, of the first character that is not JSON.
+ * Parses `text`; `name` (a file) begins the error message, `firstLine` is the line in which the text begins. Errors:
+ * INVALID_ARGUMENT with line and column, counted from 1, of the first character that is not JSON.
  */
-export function parseJson(text: string, name: string): unknown {
+export function parseJson(text: string, name: string, firstLine = 1): unknown {
   const source = text.startsWith('\ufeff') ? text.slice(1) : text;
   try {
     return JSON.parse(source) as unknown;
   } catch (cause) {
     const offset = new Scanner(source).fault() ?? source.length;
     const before = source.slice(0, offset).split('\n');
-    const line = before.length;
+    const line = firstLine + before.length - 1;
     const column = (before.at(-1) ?? '').length + 1;
     const found = offset >= source.length ? 'the text ends too early' : `unexpected ${JSON.stringify([...source.slice(offset)][0])}`;
     throw new RewardLensError('INVALID_ARGUMENT', `${name}: not valid JSON: ${found} at line ${line}, column ${column}`, {
