@@ -36,8 +36,8 @@ function parseCommandLine() {
     .option('parallel', { type: 'number', default: 32, describe: 'sequences side by side' })
     .option('ubatch-size', { alias: 'ub', type: 'number', default: 512, describe: 'most rows of one pass, both sides' })
     .option('arms', { type: 'number', default: 32, describe: 'arms of the sweep' })
-    .option('prompt', { type: 'number', default: 128, describe: 'prompt tokens of the sweep' })
-    .option('completion', { type: 'number', default: 64, describe: 'completion tokens of the sweep' })
+    .option('prompt', { type: 'number', default: 64, describe: 'prompt tokens of the sweep' })
+    .option('completion', { type: 'number', default: 32, describe: 'completion tokens of the sweep' })
     .option('repetitions', { type: 'number', default: 3, describe: 'interleaved rounds' })
     .option('quick', { type: 'boolean', default: false, describe: 'a fraction of the work, to see that it runs: not for numbers' })
     .option('only', { type: 'string', array: true, choices: GROUP_NAMES, describe: 'some groups of rows only' })
@@ -65,11 +65,11 @@ function toSettings(args: Arguments): Settings {
     parallel: args.parallel,
     ubatch: args.ubatchSize,
     repetitions: args.quick ? 1 : args.repetitions,
-    stepsAtOne: args.quick ? 8 : 48,
-    stepsAtMany: args.quick ? 4 : 24,
-    prefillTokens: args.quick ? 64 : 512,
+    stepsAtOne: args.quick ? 8 : 32,
+    stepsAtMany: args.quick ? 4 : 12,
+    prefillTokens: args.quick ? 64 : 256,
     arms: args.arms,
-    loopArms: Math.min(args.arms, args.quick ? 2 : 6),
+    loopArms: Math.min(args.arms, args.quick ? 2 : 4),
     prompt: args.quick ? Math.min(args.prompt, 32) : args.prompt,
     completion: args.quick ? Math.min(args.completion, 8) : args.completion,
   };

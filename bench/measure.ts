@@ -17,6 +17,8 @@ export interface Sample {
 export interface Contender {
   name: string;
   run(): Promise<Sample>;
+  /** Touches everything once, untimed (context, caches, pages of the model file); default: one run. */
+  warm?(): Promise<unknown>;
 }
 
 /** All samples of the contenders, by name, in the order of the repetitions. */
@@ -28,11 +30,11 @@ export type Samples = Map<string, Sample[]>;
  */
 const SETTLE_MS = 600;
 
-/** Runs every contender once untimed, then `repetitions` rounds of all of them, every other round backwards (A B, B A, …). */
+/** Warms every contender up, then runs `repetitions` rounds of all of them, every other round backwards (A B, B A, …). */
 export async function interleave(contenders: readonly Contender[], repetitions: number, onRound: (round: number) => void): Promise<Samples> {
   const samples: Samples = new Map(contenders.map(({ name }) => [name, []]));
   for (const contender of contenders) {
-    await contender.run();
+    await (contender.warm?.() ?? contender.run());
   }
   for (let round = 0; round < repetitions; round++) {
     onRound(round);

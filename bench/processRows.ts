@@ -43,7 +43,7 @@ export async function memoryRows(setup: Setup): Promise<Finding[]> {
   const contextLength = 256;
   const task: MemoryTask = {
     path: generated.path, layerCount: shape.layerCount, vocabSize: shape.vocabSize, parallel, ubatch, threads, contextLength,
-    prompt: 16, completion: settings.stepsAtMany, chunkBytes: CHUNK_BYTES, pendingBytes: PENDING_BYTES,
+    prompt: 16, completion: 4, chunkBytes: CHUNK_BYTES, pendingBytes: PENDING_BYTES,
   };
   const report = await measureMemory(task);
   const stock = await openStock(setup, parallel, contextLength);

@@ -26,6 +26,7 @@ function sweep(setup: Setup, session: Session, positions: 'all' | 'completion', 
   const requests = editLists.map((_, arm) => greedyRequest(arm, tokens, completion, arm));
   return {
     name: positions,
+    warm: async () => runToEnd(session, { editLists, promptOnly: false }, requests.slice(0, 2)),
     async run(): Promise<Sample> {
       const outcome = await runToEnd(session, { editLists, promptOnly: false }, requests);
       assertEdited(outcome.results);
@@ -48,8 +49,8 @@ export async function sweepRows(setup: Setup): Promise<Finding[]> {
     [
       sweep(setup, session, 'all', { ...sharing }),
       sweep(setup, session, 'completion', sharing),
-      { name: 'loop', run: async () => stock.arms(loopArms, prompt, completion, false) },
-      { name: 'keeping loop', run: async () => stock.arms(loopArms, prompt, completion, true) },
+      { name: 'loop', run: async () => stock.arms(loopArms, prompt, completion, false), warm: async () => stock.arms(1, prompt, completion, false) },
+      { name: 'keeping loop', run: async () => stock.arms(loopArms, prompt, completion, true), warm: async () => stock.arms(1, prompt, completion, true) },
     ],
     settings.repetitions,
     (round) => setup.report(`sweep of ${arms} arms: round ${round + 1} of ${settings.repetitions}`),
