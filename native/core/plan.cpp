@@ -46,14 +46,11 @@ void for_each_selected(const edit & e, float * row, int32_t width, F && f) {
     }
 }
 
-void project_out(const std::vector<float> & direction, float * row, int32_t width) {
+void project_out(const edit & e, float * row, int32_t width) {
+    const std::vector<float> & direction = *e.values;
     double dot = 0.0;
-    for (int32_t i = 0; i < width; ++i) {
-        dot += static_cast<double>(row[i]) * direction[i];
-    }
-    for (int32_t i = 0; i < width; ++i) {
-        row[i] -= static_cast<float>(dot * direction[i]);
-    }
+    for_each_selected(e, row, width, [&](float x, size_t i) { dot += static_cast<double>(x) * direction[i]; });
+    for_each_selected(e, row, width, [&](float & x, size_t i) { x -= static_cast<float>(dot * direction[i]); });
 }
 
 [[noreturn]] void shape_error(const std::string & what, size_t expected, size_t got) {
@@ -155,7 +152,7 @@ uint32_t apply_edit(const edit & e, float * row, int32_t width, int32_t position
             break;
         }
         case edit_op::project:
-            project_out(v, row, width);
+            project_out(e, row, width);
             break;
     }
     return static_cast<uint32_t>(n_sel);
@@ -168,6 +165,9 @@ void check_edit(const edit & e, int32_t width) {
             throw engine_error(error_code::invalid_argument, "neurons: " + where + " has neurons 0.." + std::to_string(width - 1) +
                                                                  ", got " + std::to_string(neuron));
         }
+    }
+    if (e.positions.kind == position_kind::last) {  // known only when the sequence ends: it would never apply
+        throw engine_error(error_code::invalid_argument, "positions: " + where + " cannot be edited at 'last', only captured");
     }
     const size_t n_sel = selected_count(e, width);
     const size_t got = e.values ? e.values->size() : 0;
@@ -185,8 +185,8 @@ void check_edit(const edit & e, int32_t width) {
             }
             break;
         case edit_op::project:
-            if (got != static_cast<size_t>(width)) {
-                shape_error("direction for " + where, width, got);
+            if (got != n_sel) {
+                shape_error("direction for " + where, n_sel, got);
             }
             break;
         case edit_op::rows:

@@ -48,7 +48,7 @@ struct edit {
     edit_op op = edit_op::set;
     std::vector<int32_t> neurons;
     position_set positions;
-    // set, scale, add: [1] or [n_sel]; clamp: {lo, hi}; project: unit direction [width]; rows: [row_count, n_sel]
+    // set, scale, add: [1] or [n_sel]; clamp: {lo, hi}; project: unit direction [n_sel]; rows: [row_count, n_sel]
     std::shared_ptr<const std::vector<float>> values;
     row_choice choice = row_choice::seeded;
     uint64_t seed = 0;                    // rows + seeded: row = hash(seed, position) mod row_count
