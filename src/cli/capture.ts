@@ -118,8 +118,8 @@ async function capture(given: CaptureFlags, io: Io): Promise<void> {
     signal: io.signal,
     onProgress: (progress) => {
       const done = progress.promptTokens + progress.sharedTokens;
-      const note = done >= total ? (flags.hash ? 'hashing the model file' : '') : `${plural(done, 'token')}, ${rate(progress.promptTokens, progress.busyMs)}`;
-      io.progress.update(done, note);
+      const note = done < total ? rate(progress.promptTokens, progress.busyMs) : flags.hash ? 'finishing: file and hash of the model' : 'finishing';
+      io.progress.update(done, `${plural(done, 'token')} ${note}`);
     },
   });
   io.progress.stop();

@@ -139,7 +139,7 @@ async function runGenerate(given: GenerateFlags, io: Io): Promise<void> {
     const job: Job = { flags, io, inputs, interventions, results: [], record };
     const total = inputs.length * flags.samples;
     io.progress.start('generating', total);
-    const run = generate(session, requests(job, session.info.contextLength), { signal: io.signal, onProgress: (progress) => showProgress(io, progress, total) });
+    const run = generate(session, requests(job, session.info.contextLength), { signal: io.signal, onProgress: (progress) => showProgress(io, progress, total, flags.predict) });
     const totals = await takeAll(run, job, total);
     io.progress.stop();
     finish(job, totals, manifest);
@@ -200,9 +200,11 @@ function seedOf(flags: GenerateFlags, index: number): number {
   return (flags.seed + index) % (MAX_SEED + 1);
 }
 
-function showProgress(io: Io, progress: RunProgress, total: number): void {
+/** Sequences may end early: the bar follows whichever says more, tokens or finished sequences. */
+function showProgress(io: Io, progress: RunProgress, total: number, predict: number): void {
   const sequences = total === 1 ? '' : `${progress.finished}/${total} sequences, `;
-  io.progress.update(progress.finished, `${sequences}${plural(progress.completionTokens, 'token')}, ${rate(progress.completionTokens, progress.busyMs)}`);
+  const done = predict > 0 ? Math.max(progress.finished, progress.completionTokens / predict) : progress.finished;
+  io.progress.update(done, `${sequences}${plural(progress.completionTokens, 'token')} ${rate(progress.completionTokens, progress.busyMs)}`);
 }
 
 /** Prints results as they finish: JSON at once, text in the order of the prompts. */

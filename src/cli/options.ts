@@ -118,5 +118,5 @@ export function plural(count: number, noun: string): string {
 
 /** "1,234 tokens/s" */
 export function rate(tokens: number, busyMs: number): string {
-  return busyMs <= 0 ? '' : `${Math.round((tokens * 1000) / busyMs).toLocaleString('en-US')} tokens/s`;
+  return busyMs <= 0 || tokens === 0 ? '' : `${Math.round((tokens * 1000) / busyMs).toLocaleString('en-US')} tokens/s`;
 }

@@ -141,6 +141,9 @@ export class SafetensorsWriter {
     const buffer = Buffer.allocUnsafe(Math.min(bytes, COPY_BYTES));
     for (let done = 0; done < bytes; ) {
       const { bytesRead } = await this.#file.read(buffer, 0, Math.min(buffer.length, bytes - done), from + done);
+      if (bytesRead === 0) {
+        throw new RewardLensError('IO', `'${this.path}': rows to be kept were never written`, { details: { path: this.path } });
+      }
       await this.#write(buffer.subarray(0, bytesRead), to + done);
       done += bytesRead;
     }
