@@ -47,6 +47,7 @@ interface Sites {
 async function info(flags: InfoFlags, io: Io): Promise<void> {
   await using model = await openModel(flags.model, io);
   const { sites, error } = flags.sites ? await readSites(model, flags.threads) : { sites: [], error: undefined };
+  io.signal.throwIfAborted(); // the forward pass of the site table cannot be cut short
   const devices = listDevices();
   const program = { rewardlens: packageVersion(), llamaCpp: buildInfo().llamaRelease, flavor: buildInfo().flavor };
   if (io.json) {

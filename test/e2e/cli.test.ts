@@ -1,7 +1,7 @@
 /** The program as a person runs it: bin/rewardlens.js in a child process. */
 import type { ChildProcess } from 'node:child_process';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,8 @@ import { SafetensorsReader, captureActivations, loadModel, readInterventions } f
 import { oraclePath } from '../helpers/oracle.js';
 import { writeTinyGguf } from '../helpers/tiny-gguf.mjs';
 
-const program = fileURLToPath(new URL('../../bin/rewardlens.js', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const program = join(root, 'bin/rewardlens.js');
 const TOKENS = [
   [1, 5, 9, 22],
   [1, 7, 33, 2, 8, 60],
@@ -57,16 +58,24 @@ const jsonLines = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-beforeAll(() => {
-  if (!existsSync(fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url)))) {
-    throw new Error('dist/ is missing: run "npm run build:ts" first');
+/** The program runs from dist/: compile when a source is newer, so that never an old program is tested. */
+function buildIfStale(): void {
+  const main = join(root, 'dist/cli/main.js');
+  const built = existsSync(main) ? statSync(main).mtimeMs : 0;
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  if (sources.some((name) => statSync(join(root, 'src', name)).mtimeMs > built)) {
+    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'], { cwd: root });
   }
+}
+
+beforeAll(() => {
+  buildIfStale();
   directory = mkdtempSync(join(tmpdir(), 'rewardlens-cli-'));
   spm = path('spm.gguf');
   writeTinyGguf(spm, { vocabSize: 320, chatTemplate: '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}' });
   writeFileSync(path('tokens.json'), JSON.stringify(TOKENS));
   writeFileSync(path('edits.json'), JSON.stringify([{ kind: 'zero', site: 'mlpPost', layers: [0], neurons: [0, 5] }]));
-});
+}, 180_000);
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe('info', () => {
