@@ -83,7 +83,7 @@ export async function runToEnd(session: Session, params: NativeRunParams, reques
       for (const event of events) {
         if (event.kind === 'capture') {
           outcome.capturedBytes += event.chunk.bytes;
-          run.acknowledge(event.chunk.bytes);
+          run.acknowledge(event.chunk, true);
         } else if (event.kind === 'result') {
           outcome.results.push(event.result);
         } else if (event.kind === 'end') {

@@ -112,11 +112,25 @@ Napi::Value run_wrap::cancel(const Napi::CallbackInfo & info) {
     return info.Env().Undefined();
 }
 
+// (chunk, release): its rows have been taken. With `release` their memory is given back now and the buffers become
+// empty; otherwise garbage collection does that, which may let many pieces pile up first.
 Napi::Value run_wrap::acknowledge(const Napi::CallbackInfo & info) {
-    if (scheduler_) {
-        scheduler_->acknowledge(static_cast<size_t>(info[0].ToNumber().DoubleValue()));
-    }
-    return info.Env().Undefined();
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const auto chunk = info[0].As<Napi::Object>();
+        if (scheduler_) {
+            scheduler_->acknowledge(static_cast<size_t>(read_number(chunk, "bytes", 0)));
+        }
+        if (info[1].ToBoolean()) {
+            const auto blocks = chunk.Get("blocks").As<Napi::Array>();
+            for (uint32_t i = 0; i < blocks.Length(); ++i) {
+                auto block = blocks.Get(i).As<Napi::ArrayBuffer>();
+                if (!block.IsDetached()) {
+                    block.Detach();
+                }
+            }
+        }
+        return info.Env().Undefined();
+    });
 }
 
 // After the end event: joins the thread (it is returning) and frees the session for the next run.

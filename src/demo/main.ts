@@ -115,7 +115,7 @@ async function main(): Promise<void> {
   await mkdir(out, { recursive: true });
   await using model = await loadModel(resolve(ROOT, 'models/reasoner-base.gguf'));
   const { info } = model;
-  console.log(`${relative(process.cwd(), info.path)}: ${info.description}, ${info.layerCount} layers of ${info.dModel} neurons\n`);
+  console.log(`${relative(process.cwd(), info.path)}: ${info.architecture} ${(info.parameterCount / 1e6).toFixed(1)} M ${info.quantization}, ${info.layerCount} layers of ${info.dModel} neurons\n`);
   await using session = model.createSession({ parallel: PARALLEL, contextLength: 256 });
   const items = await chooseProblems();
 

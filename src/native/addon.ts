@@ -150,7 +150,7 @@ export interface NativeRun {
   push(request: NativeRequest): void;
   finish(): void;
   cancel(): void;
-  acknowledge(bytes: number): void;
+  acknowledge(chunk: NativeChunk, release: boolean): void;
   close(): void;
 }
 

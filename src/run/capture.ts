@@ -161,6 +161,7 @@ async function drain(
     halfPrecision,
     promptOnly: true,
     onRows,
+    releaseRows: true,
     onProgress: options.onProgress,
     signal: options.signal,
   });

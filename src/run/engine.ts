@@ -31,6 +31,8 @@ export interface EngineOptions {
   readonly onProgress?: ((progress: RunProgress) => void) | undefined;
   /** Takes captured rows; the engine waits when 256 MiB are not taken yet. */
   readonly onRows?: (chunk: CapturedChunk, widths: Int32Array) => void | Promise<void>;
+  /** `onRows` has copied the rows when it is done: free them at once instead of by garbage collection. Default false. */
+  readonly releaseRows?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -224,10 +226,9 @@ class Driver {
 
   /** Rows are consumed one after the other; only then may the engine produce as many again. */
   #takeRows(chunk: NativeChunk, widths: Int32Array): void {
-    const bytes = chunk.bytes;
     this.#rows = this.#rows
       .then(() => this.#options.onRows?.(chunk, widths))
-      .then(() => this.#run?.acknowledge(bytes))
+      .then(() => this.#run?.acknowledge(chunk, this.#options.releaseRows ?? false))
       .catch((error: unknown) => this.#fail(error));
   }
 
