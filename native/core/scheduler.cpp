@@ -65,6 +65,14 @@ void scheduler::push(std::unique_ptr<sequence_request> request) {
         throw engine_error(error_code::context_full, name + ": the prompt has " + std::to_string(prompt_length) +
                                                          " tokens, the session's context " + std::to_string(session_->context_length()) + " per sequence");
     }
+    if (request->max_tokens < 0) {
+        throw engine_error(error_code::invalid_argument, name + ": maxTokens: expected 0 or more, got " + std::to_string(request->max_tokens));
+    }
+    // "As many as fit" is often written as a huge number: buffers are sized by this one, and sums with it must not overflow.
+    request->max_tokens = std::min(request->max_tokens, session_->context_length() + 1);
+    if (!request->sampling.grammar.empty() && session_->owner().info().vocab_type == "none") {
+        throw engine_error(error_code::invalid_argument, name + ": grammar: this model carries no tokenizer, so it constrains nothing");
+    }
     if (params_.prompt_only && request->max_tokens > 0) {
         throw engine_error(error_code::invalid_argument, name + ": maxTokens: expected 0 in a prompt-only run, got " + std::to_string(request->max_tokens));
     }

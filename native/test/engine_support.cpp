@@ -224,9 +224,10 @@ std::vector<float> reference::logits() const {
     return std::vector<float>(last, last + vocab_size_);
 }
 
-std::vector<llama_token> reference::greedy(const std::vector<llama_token> & prompt, int32_t count, std::vector<std::vector<float>> & steps) {
+std::vector<llama_token> reference::greedy(const std::vector<llama_token> & prompt, int32_t count, std::vector<std::vector<float>> & steps,
+                                           bool all_outputs) {
     std::vector<llama_token> out;
-    decode(prompt, false);
+    decode(prompt, all_outputs);
     while (true) {
         steps.push_back(logits());
         const auto best = std::max_element(steps.back().begin(), steps.back().end());

@@ -100,7 +100,8 @@ class reference {
     void decode(const std::vector<llama_token> & tokens, bool all_outputs);
     std::vector<float> logits() const;  // of the last token
     // Greedy text: prompt in one batch, then token by token. Appends each step's logits.
-    std::vector<llama_token> greedy(const std::vector<llama_token> & prompt, int32_t count, std::vector<std::vector<float>> & steps);
+    std::vector<llama_token> greedy(const std::vector<llama_token> & prompt, int32_t count, std::vector<std::vector<float>> & steps,
+                                    bool all_outputs = false);
 
     std::map<std::string, std::vector<float>> rows;  // node name → rows, decodes joined
 
