@@ -85,7 +85,7 @@ function toIntervention(edit: OracleEdit, tensor: (name: string) => Float32Array
     case 'projectOut':
       return { kind: 'projectOut', site: edit.site, layers: edit.layers, positions, direction: payload('direction') };
     case 'patch': {
-      const rowPositions = Array.isArray(positions) ? (positions as number[]) : [];
+      const rowPositions = Array.isArray(positions) ? (positions) : [];
       const data = payload('rows');
       return { kind: 'patch', ...target, rowPositions, rows: { data, width: data.length / rowPositions.length } };
     }
