@@ -63,7 +63,7 @@ class session {
 
     std::shared_ptr<const model> owner_;
     session_params params_;
-    int32_t context_length_ = 0;
+    std::atomic<int32_t> context_length_{0};  // the engine thread confirms it while others push requests
     int32_t max_outputs_ = 0;
     std::unique_ptr<cpu_threadpool> threads_;
     llama_context * context_ = nullptr;
