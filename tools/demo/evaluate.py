@@ -52,10 +52,13 @@ def complete_llama(args: argparse.Namespace, rows: list[dict], temperature: floa
             file.write(f"{row['id']}\t" + row["prompt"].replace("\n", "\\n") + "\n")
         file.flush()
         command = [args.sampler, args.model, file.name, args.backends, str(temperature), str(args.seed)]
-        output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-    fields = [line.split("\t") for line in output.splitlines()]
-    assert [field[0] for field in fields] == [row["id"] for row in rows]
-    return [(unescape(field[1]), field[2] == "ended") for field in fields]
+        output = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE).stdout
+    # At T = 1 a stray byte is sampled now and then: it may be a tab, or no valid UTF-8.
+    lines = output.decode("utf-8", errors="replace").rstrip("\n").split("\n")
+    heads, ends = zip(*(line.rsplit("\t", 1) for line in lines))
+    names, texts = zip(*(head.split("\t", 1) for head in heads))
+    assert list(names) == [row["id"] for row in rows]
+    return [(unescape(text), end == "ended") for text, end in zip(texts, ends)]
 
 
 def complete_torch(args: argparse.Namespace, rows: list[dict], temperature: float) -> list[Completion]:
