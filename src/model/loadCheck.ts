@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { libraryDirectory, native, nativeDirectory } from '../native/addon.js';
 import type { ErrorCode } from '../native/errors.js';
-import { RewardLensError, aborted, guardAsync } from '../native/errors.js';
+import { RewardLensError, aborted, guardAsync, throwIfAborted } from '../native/errors.js';
 
 /** The JSON line of rewardlens-load-check. */
 interface LoadCheckReport {
@@ -20,20 +20,19 @@ const TRIAL_SECONDS = 60;
 /**
  * Checks the file's header here and then lets a child process go through llama.cpp's own loading, which aborts on some
  * malformed files. Errors: MODEL_LOAD or UNSUPPORTED_ARCH with the reason, ABORTED. Cost: header parsing (ms) plus one
- * process start and a load without weights (about 0.1 s for small models).
+ * process start and a load without weights (about 0.1 s for small models). Returns the model's files in load order.
  */
-export async function checkModelFile(path: string, options: { isolate: boolean; signal?: AbortSignal | undefined }): Promise<void> {
+export async function checkModelFile(path: string, options: { isolate: boolean; signal?: AbortSignal | undefined }): Promise<string[]> {
   const check = await guardAsync(native().checkFile(path));
   if (!check.ok) {
     throw new RewardLensError(check.code as ErrorCode, check.message, { details: { path, kind: check.kind } });
   }
-  if (options.signal?.aborted === true) {
-    throw aborted(`loading '${path}'`, options.signal);
-  }
+  throwIfAborted(`loading '${path}'`, options.signal);
   const program = resolve(nativeDirectory, process.platform === 'win32' ? 'rewardlens-load-check.exe' : 'rewardlens-load-check');
   if (options.isolate && existsSync(program)) {
     await trialLoad(program, path, options.signal);
   }
+  return check.files;
 }
 
 async function trialLoad(program: string, path: string, signal: AbortSignal | undefined): Promise<void> {

@@ -3,7 +3,7 @@ import { Template } from '@huggingface/jinja';
 import { existsSync } from 'node:fs';
 import type { DeviceInfo, NativeModel, NativeModelInfo } from '../native/addon.js';
 import { gpuPlugins, native } from '../native/addon.js';
-import { RewardLensError, aborted, fromNative, guard, guardAsync, invalidArgument } from '../native/errors.js';
+import { RewardLensError, aborted, fromNative, guard, guardAsync, invalidArgument, throwIfAborted } from '../native/errors.js';
 import { checkModelFile } from './loadCheck.js';
 import type { SessionOptions } from './session.js';
 import { Session } from './session.js';
@@ -74,8 +74,8 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   if (options.gpuLayers !== undefined && !Number.isInteger(options.gpuLayers)) {
     throw invalidArgument('gpuLayers', 'an integer', options.gpuLayers);
   }
-  options.signal?.throwIfAborted();
-  await checkModelFile(path, { isolate: options.isolate ?? true, signal: options.signal });
+  throwIfAborted(`loading '${path}'`, options.signal);
+  const files = await checkModelFile(path, { isolate: options.isolate ?? true, signal: options.signal });
   if (options.gpuLayers !== 0 || options.devices !== undefined) {
     loadGpuBackends(options.devices);
   }
@@ -101,7 +101,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
       await handle.release();
       throw aborted(`loading '${path}'`, options.signal);
     }
-    return new Model(handle, path);
+    return new Model(handle, path, files);
   } finally {
     options.signal?.removeEventListener('abort', onAbort);
   }
@@ -110,13 +110,16 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
 /** A loaded model. Owns its sessions: disposing it disposes them first. */
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
+  /** Every file of the model in load order; one unless it is split. */
+  readonly files: readonly string[];
   #handle: NativeModel | undefined;
   readonly #sessions = new Set<Session>();
   #template: Template | undefined;
 
   /** Use {@link loadModel}. */
-  constructor(handle: NativeModel, path: string) {
+  constructor(handle: NativeModel, path: string, files: readonly string[]) {
     this.#handle = handle;
+    this.files = files;
     this.info = Object.freeze({ ...handle.info(), path });
   }
 

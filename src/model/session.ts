@@ -4,7 +4,7 @@ import { native } from '../native/addon.js';
 import { RewardLensError, guard, guardAsync, invalidArgument } from '../native/errors.js';
 import type { Model } from './model.js';
 import type { SiteInfo } from './sites.js';
-import { toSiteInfo } from './sites.js';
+import { inComputationOrder } from './sites.js';
 
 /** KV cache element types of llama.cpp. */
 export type CacheType = 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_0' | 'q4_1' | 'iq4_nl' | 'q5_0' | 'q5_1';
@@ -68,7 +68,7 @@ export class Session implements AsyncDisposable {
    * tokens to see the graph. Errors: BUSY while a run is on, DISPOSED.
    */
   async sites(): Promise<SiteInfo[]> {
-    this.#sites ??= guardAsync(this.handle.sites()).then((sites) => sites.map(toSiteInfo));
+    this.#sites ??= guardAsync(this.handle.sites()).then(inComputationOrder);
     try {
       return await this.#sites;
     } catch (error) {

@@ -19,26 +19,12 @@ export const SITES: Readonly<Record<Site, string>> = {
 export const SITE_NAMES = Object.keys(SITES) as Site[];
 
 /** One site of one layer of a model. */
-export interface SiteInfo {
-  site: Site;
-  layer: number;
-  /** Floats per row; 0 when the architecture has no such node. */
-  width: number;
-  found: boolean;
-  /** The last layer computes rows only for tokens whose logits or capture is asked for. */
-  outputRows: boolean;
-  /** Name of the llama.cpp graph node. */
-  node: string;
-  /** How it was recognised: by its name or by the structure of the block. */
-  rule: string;
-  /** When not found: why. */
-  reason: string;
-}
+export type SiteInfo = NativeSite;
 
-/** Converts the addon's description. */
-export function toSiteInfo(native: NativeSite): SiteInfo {
-  const { site, layer, width, found, outputRows, node, rule, reason } = native;
-  return { site, layer, width, found, outputRows, node, rule, reason };
+/** The addon's list, layer by layer and within a layer in the order in which a block computes its sites. */
+export function inComputationOrder(sites: readonly NativeSite[]): SiteInfo[] {
+  const place = (site: NativeSite): number => site.layer * SITE_NAMES.length + SITE_NAMES.indexOf(site.site);
+  return [...sites].sort((a, b) => place(a) - place(b));
 }
 
 /** Checks a site name; throws INVALID_ARGUMENT naming `parameter`. */

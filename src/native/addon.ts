@@ -76,10 +76,15 @@ export interface NativeSite {
   site: NativeSiteName;
   layer: number;
   found: boolean;
+  /** Floats per row; 0 when the architecture has no such node. */
   width: number;
+  /** Name of the llama.cpp graph node. */
   node: string;
+  /** How it was recognised: by its name or by the structure of the block. */
   rule: string;
+  /** When not found: why. */
   reason: string;
+  /** The last layer computes rows only for tokens whose logits or capture is asked for. */
   outputRows: boolean;
 }
 

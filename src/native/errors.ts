@@ -48,6 +48,13 @@ export function aborted(what: string, signal?: AbortSignal): RewardLensError {
   return new RewardLensError('ABORTED', `${what} was aborted`, { cause: signal?.reason });
 }
 
+/** Throws {@link aborted} when the signal has fired. */
+export function throwIfAborted(what: string, signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) {
+    throw aborted(what, signal);
+  }
+}
+
 /** A native error (an `Error` with a `code`) as `RewardLensError`; anything else unchanged. */
 export function fromNative(error: unknown): unknown {
   if (error instanceof Error && !(error instanceof RewardLensError) && 'code' in error && typeof error.code === 'string') {

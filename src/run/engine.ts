@@ -7,7 +7,7 @@ import type { EditCount, Intervention } from '../intervene/types.js';
 import { countPositions } from '../model/positions.js';
 import type { Session } from '../model/session.js';
 import type { NativeChunk, NativeEditList, NativeEvent, NativeProgress, NativeResult, NativeRun } from '../native/addon.js';
-import { RewardLensError, aborted, fromNative, guard, invalidArgument } from '../native/errors.js';
+import { RewardLensError, aborted, fromNative, guard, invalidArgument, throwIfAborted } from '../native/errors.js';
 import type { SequenceRequest, SequenceResult } from './request.js';
 import { compileRequest, promptTokens } from './request.js';
 
@@ -57,9 +57,7 @@ export async function* runSequences(
   requests: Iterable<SequenceRequest> | AsyncIterable<SequenceRequest>,
   options: EngineOptions = {},
 ): AsyncGenerator<SequenceResult, RunProgress, void> {
-  if (options.signal?.aborted === true) {
-    throw aborted('the run', options.signal);
-  }
+  throwIfAborted('the run', options.signal);
   const lists = collectLists(requests, options.arms);
   const hooked = options.capture !== undefined || lists.some((list) => list.interventions.length > 0);
   const table = hooked ? siteTable(await session.sites(), session.model.info.layerCount) : undefined;

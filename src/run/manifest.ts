@@ -15,6 +15,7 @@ export interface Manifest {
   readonly flavor: string;
   readonly model: {
     readonly path: string;
+    /** Of the file, or of all parts of a split model one after the other; null when it was not asked for. */
     readonly sha256: string | null;
     readonly architecture: string;
     readonly quantization: string;
@@ -29,17 +30,19 @@ export interface Manifest {
   readonly [key: string]: unknown;
 }
 
-/** SHA-256 of a file in hex. Cost: one sequential read. Errors: IO, ABORTED. */
-export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
+/** SHA-256 of files one after the other, in hex. Cost: one sequential read. Errors: IO, ABORTED. */
+export async function hashFiles(paths: readonly string[], signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) })) {
-      hash.update(chunk as Buffer);
+  for (const path of paths) {
+    try {
+      for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) })) {
+        hash.update(chunk as Buffer);
+      }
+    } catch (error) {
+      throw signal?.aborted === true
+        ? aborted(`hashing '${path}'`, signal)
+        : new RewardLensError('IO', `cannot read '${path}': ${(error as Error).message}`, { cause: error });
     }
-  } catch (error) {
-    throw signal?.aborted === true
-      ? aborted(`hashing '${path}'`, signal)
-      : new RewardLensError('IO', `cannot read '${path}': ${(error as Error).message}`, { cause: error });
   }
   return hash.digest('hex');
 }
@@ -55,7 +58,7 @@ export async function createManifest(session: Session, options: { hashModel: boo
     flavor,
     model: {
       path: info.path,
-      sha256: options.hashModel ? await hashFile(info.path, options.signal) : null,
+      sha256: options.hashModel ? await hashFiles(session.model.files, options.signal) : null,
       architecture: info.architecture,
       quantization: info.quantization,
       parameterCount: info.parameterCount,
