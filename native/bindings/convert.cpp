@@ -14,7 +14,16 @@ namespace {
 bool absent(const Napi::Value & value) { return value.IsUndefined() || value.IsNull(); }
 
 int32_t read_int(const Napi::Object & object, const char * key, int32_t fallback) {
-    return static_cast<int32_t>(read_number(object, key, fallback));
+    const Napi::Value value = object.Get(key);
+    return absent(value) ? fallback : to_int(value, key);
+}
+
+Napi::Array read_array(const Napi::Object & object, const char * key) {
+    const Napi::Value value = object.Get(key);
+    if (!value.IsArray()) {
+        wrong_type(key, "an array", value);
+    }
+    return value.As<Napi::Array>();
 }
 
 // Seeds are JS numbers or bigints of up to 64 bits.
@@ -24,7 +33,11 @@ uint64_t read_seed(const Napi::Object & object, const char * key) {
         bool lossless = false;
         return value.As<Napi::BigInt>().Uint64Value(&lossless);
     }
-    return static_cast<uint64_t>(read_number(object, key, 0));
+    const double number = read_number(object, key, 0);
+    if (!(number >= 0 && number <= 9007199254740991.0)) {
+        wrong_type(key, "an integer in 0..2^53-1 or a bigint", value);
+    }
+    return static_cast<uint64_t>(number);
 }
 
 template <typename T>
@@ -43,7 +56,7 @@ position_set read_positions(const Napi::Object & owner) {
     if (absent(value)) {
         return out;
     }
-    const Napi::Object object = value.As<Napi::Object>();
+    const Napi::Object object = to_object(value, "positions");
     out.kind = choose<position_kind>(read_string(object, "kind", "all"), "positions.kind",
                                      {{"all", position_kind::all},
                                       {"prompt", position_kind::prompt},
@@ -68,7 +81,7 @@ std::shared_ptr<const std::vector<float>> read_floats(const Napi::Object & objec
 
 edit read_edit(const Napi::Object & object) {
     edit out;
-    out.source = static_cast<uint32_t>(read_number(object, "source", 0));
+    out.source = static_cast<uint32_t>(read_int(object, "source", 0));
     out.where.site = site_from_name(read_string(object, "site", "residPost"));
     out.where.layer = read_int(object, "layer", 0);
     out.op = choose<edit_op>(read_string(object, "op", "set"), "op",
@@ -90,10 +103,10 @@ edit read_edit(const Napi::Object & object) {
 
 edit_list read_edit_list(const Napi::Object & object) {
     edit_list out;
-    out.source_count = static_cast<uint32_t>(read_number(object, "sourceCount", 0));
-    const auto edits = object.Get("edits").As<Napi::Array>();
+    out.source_count = static_cast<uint32_t>(read_int(object, "sourceCount", 0));
+    const auto edits = read_array(object, "edits");
     for (uint32_t i = 0; i < edits.Length(); ++i) {
-        out.edits.push_back(read_edit(edits.Get(i).As<Napi::Object>()));
+        out.edits.push_back(read_edit(to_object(edits.Get(i), "edits")));
         if (out.edits.back().source >= out.source_count) {
             throw engine_error(error_code::invalid_argument, "source: out of range in an edit list");
         }
@@ -103,9 +116,9 @@ edit_list read_edit_list(const Napi::Object & object) {
 
 capture_plan read_capture(const Napi::Object & object) {
     capture_plan out;
-    const auto sites = object.Get("sites").As<Napi::Array>();
+    const auto sites = read_array(object, "sites");
     for (uint32_t i = 0; i < sites.Length(); ++i) {
-        const auto ref = sites.Get(i).As<Napi::Object>();
+        const auto ref = to_object(sites.Get(i), "sites");
         out.sites.push_back({site_from_name(read_string(ref, "site", "residPost")), read_int(ref, "layer", 0)});
     }
     out.positions = read_positions(object);
@@ -181,6 +194,28 @@ Napi::Error to_js_error(Napi::Env env, error_code code, const std::string & mess
     Napi::Error error = Napi::Error::New(env, message);
     error.Set("code", Napi::String::New(env, error_code_name(code)));
     return error;
+}
+
+Napi::Object to_object(const Napi::Value & value, const char * name) {
+    if (!value.IsObject()) {
+        wrong_type(name, "an object", value);
+    }
+    return value.As<Napi::Object>();
+}
+
+std::string to_text(const Napi::Value & value, const char * name) {
+    if (!value.IsString()) {
+        wrong_type(name, "a string", value);
+    }
+    return value.As<Napi::String>().Utf8Value();
+}
+
+int32_t to_int(const Napi::Value & value, const char * name) {
+    const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0.5;
+    if (!(number >= INT32_MIN && number <= INT32_MAX) || number != static_cast<int32_t>(number)) {
+        wrong_type(name, "a 32-bit integer", value);
+    }
+    return static_cast<int32_t>(number);
 }
 
 std::string read_string(const Napi::Object & object, const char * key, const std::string & fallback) {
@@ -272,22 +307,26 @@ session_params read_session_params(const Napi::Object & object) {
 run_params read_run_params(const Napi::Object & object) {
     run_params out;
     if (!absent(object.Get("capture"))) {
-        out.capture = read_capture(object.Get("capture").As<Napi::Object>());
+        out.capture = read_capture(to_object(object.Get("capture"), "capture"));
     }
-    const auto lists = object.Get("editLists").As<Napi::Array>();
+    const auto lists = read_array(object, "editLists");
     for (uint32_t i = 0; i < lists.Length(); ++i) {
-        out.edit_lists.push_back(read_edit_list(lists.Get(i).As<Napi::Object>()));
+        out.edit_lists.push_back(read_edit_list(to_object(lists.Get(i), "editLists")));
     }
     out.prompt_only = read_bool(object, "promptOnly", out.prompt_only);
     out.min_shared_prefix = read_int(object, "minSharedPrefix", out.min_shared_prefix);
-    out.max_pending_bytes = static_cast<size_t>(read_number(object, "maxPendingBytes", static_cast<double>(out.max_pending_bytes)));
+    const double pending = read_number(object, "maxPendingBytes", static_cast<double>(out.max_pending_bytes));
+    if (!(pending >= 0 && pending < 9e15)) {
+        wrong_type("maxPendingBytes", "a number of bytes", object.Get("maxPendingBytes"));
+    }
+    out.max_pending_bytes = static_cast<size_t>(pending);
     out.chunk_bytes = read_int(object, "chunkBytes", out.chunk_bytes);
     return out;
 }
 
 std::unique_ptr<sequence_request> read_request(const Napi::Object & object) {
     auto out = std::make_unique<sequence_request>();
-    out->id = static_cast<uint32_t>(read_number(object, "id", 0));
+    out->id = static_cast<uint32_t>(read_int(object, "id", 0));
     out->prompt = read_int32s(object, "prompt");
     out->max_tokens = read_int(object, "maxTokens", 0);
     out->edits = read_int(object, "edits", -1);

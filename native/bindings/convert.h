@@ -32,6 +32,11 @@ auto guarded(Napi::Env env, F && body) -> decltype(body()) {
     }
 }
 
+// Arguments and array entries; INVALID_ARGUMENT names what was expected.
+Napi::Object to_object(const Napi::Value & value, const char * name);
+std::string to_text(const Napi::Value & value, const char * name);
+int32_t to_int(const Napi::Value & value, const char * name);
+
 std::string read_string(const Napi::Object & object, const char * key, const std::string & fallback);
 double read_number(const Napi::Object & object, const char * key, double fallback);
 bool read_bool(const Napi::Object & object, const char * key, bool fallback);

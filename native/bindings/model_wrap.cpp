@@ -38,13 +38,14 @@ model_wrap::model_wrap(const Napi::CallbackInfo & info) : Napi::ObjectWrap<model
     if (info.Length() != 1 || !info[0].IsExternal()) {
         throw to_js_error(info.Env(), error_code::invalid_argument, "NativeModel: use loadModel");
     }
+    info.This().As<Napi::Object>().TypeTag(&MODEL_TAG);
     model_ = *info[0].As<Napi::External<model_pointer>>().Data();
 }
 
 Napi::Value model_wrap::load(const Napi::CallbackInfo & info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&]() -> Napi::Value {
-        const model_params params = read_model_params(info[0].As<Napi::Object>());
+        const model_params params = read_model_params(to_object(info[0], "params"));
         auto aborted = std::make_shared<std::atomic<bool>>(false);
         auto channel = std::make_shared<progress_channel>();
         if (info[1].IsFunction()) {
@@ -94,7 +95,7 @@ Napi::Value model_wrap::metadata(const Napi::CallbackInfo & info) {
 Napi::Value model_wrap::tokenize(const Napi::CallbackInfo & info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const auto model = get(info.Env());
-        return from_int32s(info.Env(), model->tokenize(info[0].ToString().Utf8Value(), info[1].ToBoolean(), info[2].ToBoolean()));
+        return from_int32s(info.Env(), model->tokenize(to_text(info[0], "text"), info[1].ToBoolean(), info[2].ToBoolean()));
     });
 }
 
@@ -108,7 +109,7 @@ Napi::Value model_wrap::detokenize(const Napi::CallbackInfo & info) {
 Napi::Value model_wrap::token_piece(const Napi::CallbackInfo & info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const auto model = get(info.Env());
-        const int32_t token = info[0].ToNumber();
+        const int32_t token = to_int(info[0], "token");
         if (token < 0 || token >= model->info().vocab_size) {
             throw engine_error(error_code::invalid_argument, "token: expected an id in 0.." + std::to_string(model->info().vocab_size - 1) +
                                                                  ", got " + std::to_string(token));
@@ -119,7 +120,9 @@ Napi::Value model_wrap::token_piece(const Napi::CallbackInfo & info) {
 }
 
 Napi::Value model_wrap::is_end_of_generation(const Napi::CallbackInfo & info) {
-    return Napi::Boolean::New(info.Env(), get(info.Env())->is_end_of_generation(info[0].ToNumber()));
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Boolean::New(info.Env(), get(info.Env())->is_end_of_generation(to_int(info[0], "token")));
+    });
 }
 
 // Unmapping a large model takes a while: off the JS thread.

@@ -49,6 +49,9 @@ class js_listener : public run_listener {
         }
     }
 
+    // The run never started: nobody will call on_events.
+    void abandon() { function_.Release(); }
+
   private:
     event_function function_;
     bool closed_ = false;  // engine thread only
@@ -66,21 +69,16 @@ Napi::Function run_wrap::define(Napi::Env env) {
 run_wrap::run_wrap(const Napi::CallbackInfo & info) : Napi::ObjectWrap<run_wrap>(info) {
     const Napi::Env env = info.Env();
     guarded(env, [&] {
-        if (info.Length() != 3 || !info[1].IsObject() || !info[2].IsFunction()) {
-            throw engine_error(error_code::invalid_argument, "start: expected (params, onEvents)");
+        const auto owner = unwrap_tagged<session_wrap>(info[0], SESSION_TAG, "a NativeSession")->get(env);
+        run_params params = read_run_params(to_object(info[1], "params"));
+        if (!info[2].IsFunction()) {
+            throw engine_error(error_code::invalid_argument, "onEvents: expected a function");
         }
-        const auto owner = session_wrap::Unwrap(info[0].As<Napi::Object>())->get(env);
-        run_params params = read_run_params(info[1].As<Napi::Object>());
-        // Any failure before `start` must not leave a referenced function behind: make the scheduler's checks first.
         auto listener = std::make_shared<js_listener>(env, info[2].As<Napi::Function>());
         try {
             scheduler_ = std::make_shared<scheduler>(owner, std::move(params), listener);
         } catch (...) {
-            event_batch none;
-            none.emplace_back();
-            none.back().kind = run_event::kind_id::end;
-            none.back().failed = true;
-            listener->on_events(std::move(none));
+            listener->abandon();
             throw;
         }
         env.GetInstanceData<addon_data>()->runs.insert(scheduler_);
@@ -93,7 +91,7 @@ Napi::Value run_wrap::push(const Napi::CallbackInfo & info) {
         if (!scheduler_) {
             throw engine_error(error_code::aborted, "the run has ended");
         }
-        scheduler_->push(read_request(info[0].As<Napi::Object>()));
+        scheduler_->push(read_request(to_object(info[0], "request")));
         return info.Env().Undefined();
     });
 }
@@ -116,16 +114,20 @@ Napi::Value run_wrap::cancel(const Napi::CallbackInfo & info) {
 // empty; otherwise garbage collection does that, which may let many pieces pile up first.
 Napi::Value run_wrap::acknowledge(const Napi::CallbackInfo & info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        const auto chunk = info[0].As<Napi::Object>();
+        const auto chunk = to_object(info[0], "chunk");
+        const double bytes = read_number(chunk, "bytes", 0);
+        if (!(bytes >= 0 && bytes < 9e15) || !chunk.Get("blocks").IsArray()) {
+            throw engine_error(error_code::invalid_argument, "chunk: expected a captured chunk");
+        }
         if (scheduler_) {
-            scheduler_->acknowledge(static_cast<size_t>(read_number(chunk, "bytes", 0)));
+            scheduler_->acknowledge(static_cast<size_t>(bytes));
         }
         if (info[1].ToBoolean()) {
             const auto blocks = chunk.Get("blocks").As<Napi::Array>();
             for (uint32_t i = 0; i < blocks.Length(); ++i) {
-                auto block = blocks.Get(i).As<Napi::ArrayBuffer>();
-                if (!block.IsDetached()) {
-                    block.Detach();
+                const Napi::Value block = blocks.Get(i);
+                if (block.IsArrayBuffer() && !block.As<Napi::ArrayBuffer>().IsDetached()) {
+                    block.As<Napi::ArrayBuffer>().Detach();
                 }
             }
         }

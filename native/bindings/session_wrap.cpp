@@ -12,11 +12,9 @@ Napi::Function session_wrap::define(Napi::Env env) {
 
 session_wrap::session_wrap(const Napi::CallbackInfo & info) : Napi::ObjectWrap<session_wrap>(info) {
     guarded(info.Env(), [&] {
-        if (info.Length() != 2 || !info[0].IsObject() || !info[1].IsObject()) {
-            throw engine_error(error_code::invalid_argument, "NativeSession: expected (model, params)");
-        }
-        const auto * owner = model_wrap::Unwrap(info[0].As<Napi::Object>());
-        session_ = std::make_shared<session>(owner->get(info.Env()), read_session_params(info[1].As<Napi::Object>()));
+        const auto * owner = unwrap_tagged<model_wrap>(info[0], MODEL_TAG, "a NativeModel");
+        session_ = std::make_shared<session>(owner->get(info.Env()), read_session_params(to_object(info[1], "params")));
+        info.This().As<Napi::Object>().TypeTag(&SESSION_TAG);
     });
 }
 

@@ -6,12 +6,27 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 
+#include "error.h"
 #include "model.h"
 #include "scheduler.h"
 #include "session.h"
 
 namespace rewardlens {
+
+// Marks of our own classes: unwrapping another kind of object would reinterpret its memory.
+constexpr napi_type_tag MODEL_TAG = {0x6b1d8a5f3c2e4f70, 0x9a4be1c7d25f8031};
+constexpr napi_type_tag SESSION_TAG = {0x2f7c94ab61de4835, 0xb80f3d6e5a917c24};
+
+// The wrapped object of class T, or INVALID_ARGUMENT naming what was expected.
+template <typename T>
+T * unwrap_tagged(const Napi::Value & value, const napi_type_tag & tag, const char * expected) {
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&tag)) {
+        throw engine_error(error_code::invalid_argument, std::string("expected ") + expected);
+    }
+    return T::Unwrap(value.As<Napi::Object>());
+}
 
 // Per-environment state (main thread and each worker_thread have their own): constructors, and the runs that must stop
 // before the environment goes away.

@@ -38,6 +38,10 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
         watched_.push_back({ref, node, block});
     };
     for (size_t block = 0; block < plan.sites.size(); ++block) {
+        if (std::find(plan.sites.begin(), plan.sites.begin() + static_cast<std::ptrdiff_t>(block), plan.sites[block]) !=
+            plan.sites.begin() + static_cast<std::ptrdiff_t>(block)) {
+            throw engine_error(error_code::invalid_argument, "capture: " + site_label(plan.sites[block]) + " is listed twice");
+        }
         watch(plan.sites[block], static_cast<int>(block));
     }
     for (const site_ref & ref : edited) {

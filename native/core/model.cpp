@@ -218,7 +218,7 @@ std::string model::token_piece(llama_token token, bool special) const {
 }
 
 bool model::is_end_of_generation(llama_token token) const {
-    return info_.vocab_type != "none" && llama_vocab_is_eog(vocab_, token);
+    return info_.vocab_type != "none" && token >= 0 && token < info_.vocab_size && llama_vocab_is_eog(vocab_, token);
 }
 
 }  // namespace rewardlens

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <cstdlib>
+#include <set>
 
 #include "error.h"
 
@@ -17,6 +18,46 @@ double now_ms() {
     using namespace std::chrono;
     return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
 }
+
+// Runs whose thread may be alive. `exit()` does not close environments in order: without this, engine threads would
+// compute on while the libraries they use are torn down.
+class running_schedulers {
+  public:
+    static void add(scheduler * run) {
+        static const int registered = std::atexit(stop_all);
+        (void) registered;
+        std::lock_guard<std::mutex> lock(mutex());
+        all().insert(run);
+    }
+    static void remove(scheduler * run) {
+        std::lock_guard<std::mutex> lock(mutex());
+        all().erase(run);
+    }
+
+  private:
+    static void stop_all() {
+        std::set<scheduler *> left;
+        {
+            std::lock_guard<std::mutex> lock(mutex());
+            left = all();
+        }
+        for (scheduler * run : left) {
+            run->cancel();
+        }
+        for (scheduler * run : left) {
+            run->join();
+        }
+    }
+    // Never destroyed: used during exit.
+    static std::mutex & mutex() {
+        static auto * instance = new std::mutex();
+        return *instance;
+    }
+    static std::set<scheduler *> & all() {
+        static auto * instance = new std::set<scheduler *>();
+        return *instance;
+    }
+};
 
 }  // namespace
 
@@ -39,46 +80,52 @@ scheduler::~scheduler() {
 }
 
 void scheduler::start() {
+    running_schedulers::add(this);
     thread_ = std::thread([this] { thread_main(); });
 }
 
 void scheduler::join() {
+    std::lock_guard<std::mutex> lock(join_mutex_);
     if (thread_.joinable()) {
         thread_.join();
+        running_schedulers::remove(this);
     }
 }
 
-void scheduler::push(std::unique_ptr<sequence_request> request) {
-    const std::string name = "request " + std::to_string(request->id);
-    const int32_t vocab_size = session_->owner().info().vocab_size;
-    const auto prompt_length = static_cast<int32_t>(request->prompt.size());
+// What can be known to be wrong before the request waits its turn.
+void scheduler::check_request(const sequence_request & request) const {
+    const std::string name = "request " + std::to_string(request.id);
+    const model_info & info = session_->owner().info();
+    const auto prompt_length = static_cast<int32_t>(std::min<size_t>(request.prompt.size(), INT32_MAX));
     if (prompt_length == 0) {
         throw engine_error(error_code::invalid_argument, name + ": prompt: expected at least one token, got none");
     }
     for (int32_t i = 0; i < prompt_length; ++i) {
-        if (request->prompt[i] < 0 || request->prompt[i] >= vocab_size) {
+        if (request.prompt[i] < 0 || request.prompt[i] >= info.vocab_size) {
             throw engine_error(error_code::invalid_argument, name + ": prompt[" + std::to_string(i) + "]: expected a token id in 0.." +
-                                                                 std::to_string(vocab_size - 1) + ", got " + std::to_string(request->prompt[i]));
+                                                                 std::to_string(info.vocab_size - 1) + ", got " + std::to_string(request.prompt[i]));
         }
     }
     if (prompt_length > session_->context_length()) {
         throw engine_error(error_code::context_full, name + ": the prompt has " + std::to_string(prompt_length) +
                                                          " tokens, the session's context " + std::to_string(session_->context_length()) + " per sequence");
     }
-    if (request->max_tokens < 0) {
-        throw engine_error(error_code::invalid_argument, name + ": maxTokens: expected 0 or more, got " + std::to_string(request->max_tokens));
+    if (request.max_tokens < 0 || (params_.prompt_only && request.max_tokens > 0)) {
+        throw engine_error(error_code::invalid_argument, name + ": maxTokens: expected " + (params_.prompt_only ? "0 in a prompt-only run" : "0 or more") +
+                                                             ", got " + std::to_string(request.max_tokens));
     }
+    if (info.vocab_type == "none" && !(request.sampling.grammar.empty() && request.stop.empty())) {
+        throw engine_error(error_code::invalid_argument, name + ": grammar, stop: this model carries no tokenizer, so its tokens have no text");
+    }
+    if (request.edits >= static_cast<int32_t>(params_.edit_lists.size())) {
+        throw engine_error(error_code::invalid_argument, name + ": edits: no edit list " + std::to_string(request.edits));
+    }
+}
+
+void scheduler::push(std::unique_ptr<sequence_request> request) {
+    check_request(*request);
     // "As many as fit" is often written as a huge number: buffers are sized by this one, and sums with it must not overflow.
     request->max_tokens = std::min(request->max_tokens, session_->context_length() + 1);
-    if (!request->sampling.grammar.empty() && session_->owner().info().vocab_type == "none") {
-        throw engine_error(error_code::invalid_argument, name + ": grammar: this model carries no tokenizer, so it constrains nothing");
-    }
-    if (params_.prompt_only && request->max_tokens > 0) {
-        throw engine_error(error_code::invalid_argument, name + ": maxTokens: expected 0 in a prompt-only run, got " + std::to_string(request->max_tokens));
-    }
-    if (request->edits >= static_cast<int32_t>(params_.edit_lists.size())) {
-        throw engine_error(error_code::invalid_argument, name + ": edits: no edit list " + std::to_string(request->edits));
-    }
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (closed_) {

@@ -67,12 +67,13 @@ class scheduler {
     void finish();                        // no more requests will come
     void cancel();                        // stop soon; the end event then says ABORTED
     void acknowledge(size_t bytes);       // captured bytes consumed
-    void join();                          // waits for the thread; idempotent, one caller at a time
+    void join();                          // waits for the thread; idempotent, from any other thread
     bool uses(const session & other) const { return session_.get() == &other; }
 
   private:
     void thread_main();
     void loop();
+    void check_request(const sequence_request & request) const;
     bool wait_for_work();
     void prepare();
     void admit();
@@ -103,6 +104,7 @@ class scheduler {
     run_params params_;
     std::shared_ptr<run_listener> listener_;
     std::thread thread_;
+    std::mutex join_mutex_;
 
     mutable std::mutex mutex_;
     std::condition_variable wake_;

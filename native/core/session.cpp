@@ -57,7 +57,7 @@ session::session(std::shared_ptr<const model> owner, const session_params & para
     }
     context_length_ = (params_.context_length + CONTEXT_GRANULE - 1) / CONTEXT_GRANULE * CONTEXT_GRANULE;
     const int64_t affordable = LOGITS_BUDGET_BYTES / (static_cast<int64_t>(sizeof(float)) * std::max(1, owner_->info().vocab_size));
-    max_outputs_ = static_cast<int32_t>(std::clamp<int64_t>(affordable, 32, params_.ubatch));
+    max_outputs_ = static_cast<int32_t>(std::min<int64_t>(std::max<int64_t>(affordable, 32), params_.ubatch));
     max_outputs_ = std::max(max_outputs_, params_.parallel);
 }
 
