@@ -1,6 +1,7 @@
 #include "hook.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string_view>
 
@@ -17,6 +18,8 @@ std::vector<T> read_input(const ggml_tensor * tensor, size_t count) {
     ggml_backend_tensor_get(tensor, out.data(), 0, count * sizeof(T));
     return out;
 }
+
+constexpr float F16_MAX = 65504.0f;
 
 std::string site_label(const site_ref & ref) { return std::string(site_name(ref.site)) + "." + std::to_string(ref.layer); }
 
@@ -299,7 +302,7 @@ void hook::edit_row(size_t index, const hook_row & row, float * data, int32_t wi
     }
 }
 
-void hook::capture_row(const watched_site & site, const hook_row & row, const float * data) const {
+void hook::capture_row(const watched_site & site, const hook_row & row, const float * data) {
     const auto block = static_cast<size_t>(site.capture_block);
     auto * out = static_cast<uint8_t *>(row.chunk->blocks[block].get()) + static_cast<size_t>(row.chunk_row) * row.chunk->row_bytes[block];
     if (plan_.neurons.empty() && !plan_.half_precision) {
@@ -310,6 +313,9 @@ void hook::capture_row(const watched_site & site, const hook_row & row, const fl
     for (size_t i = 0; i < count; ++i) {
         const float value = plan_.neurons.empty() ? data[i] : data[plan_.neurons[i]];
         if (plan_.half_precision) {
+            if (std::fabs(value) > F16_MAX && std::isfinite(value)) {
+                fail(error_code::non_finite, site_label(site.ref) + ": a value of " + std::to_string(value) + " does not fit f16; capture as f32");
+            }
             reinterpret_cast<ggml_fp16_t *>(out)[i] = ggml_fp32_to_fp16(value);
         } else {
             reinterpret_cast<float *>(out)[i] = value;

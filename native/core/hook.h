@@ -83,7 +83,7 @@ class hook {
     void process(const watched_site & site, size_t index, ggml_tensor * tensor);
     bool site_wanted_by(size_t index, const hook_row & row) const;
     void edit_row(size_t index, const hook_row & row, float * data, int32_t width, bool & changed);
-    void capture_row(const watched_site & site, const hook_row & row, const float * data) const;
+    void capture_row(const watched_site & site, const hook_row & row, const float * data);
     void fail(error_code code, const std::string & message);
 
     std::vector<watched_site> watched_;

@@ -9,6 +9,18 @@ namespace rewardlens {
 
 namespace {
 
+// llama.cpp's parser recurses at every bracket and would run out of stack.
+void check_nesting(const std::string & grammar) {
+    constexpr int MOST = 256;
+    int depth = 0;
+    for (char c : grammar) {
+        depth += c == '(' ? 1 : c == ')' ? -1 : 0;
+        if (depth > MOST) {
+            throw engine_error(error_code::invalid_argument, "grammar: expected at most " + std::to_string(MOST) + " nested brackets");
+        }
+    }
+}
+
 [[noreturn]] void throw_not_a_number() {
     throw engine_error(error_code::non_finite, "the logits contain NaN: an intervention drove the model out of range, or the weights are damaged");
 }
@@ -48,6 +60,7 @@ sequence_sampler::sequence_sampler(const llama_vocab * vocab, const sampling_par
     }
     chain_.reset(llama_sampler_chain_init(llama_sampler_chain_default_params()));
     if (!params.grammar.empty()) {
+        check_nesting(params.grammar);
         llama_sampler * grammar = llama_sampler_init_grammar(vocab, params.grammar.c_str(), "root");
         if (grammar == nullptr) {
             throw engine_error(error_code::invalid_argument, "grammar: expected GBNF with a rule 'root', llama.cpp could not parse it");

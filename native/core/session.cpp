@@ -12,6 +12,7 @@ namespace {
 constexpr int32_t CONTEXT_GRANULE = 256;                   // llama.cpp pads n_ctx_seq to this
 constexpr int64_t LOGITS_BUDGET_BYTES = 64 * 1024 * 1024;  // bounds rows × vocabulary when every token is an output
 constexpr int32_t TRACE_TOKENS = 4;
+constexpr int64_t MAX_CONTEXT_TOKENS = 1LL << 31;          // of all sequences; llama.cpp counts in 32 bits
 
 [[noreturn]] void out_of_range(const std::string & name, const std::string & expected, int64_t got) {
     throw engine_error(error_code::invalid_argument, name + ": expected " + expected + ", got " + std::to_string(got));
@@ -54,6 +55,11 @@ session::session(std::shared_ptr<const model> owner, const session_params & para
     cache_type("cacheTypeV", params_.cache_type_v);
     if (params_.threads == 0) {
         params_.threads = std::max(1u, std::thread::hardware_concurrency());
+    }
+    const int64_t all_tokens = (static_cast<int64_t>(params_.context_length) + CONTEXT_GRANULE) * params_.parallel;
+    if (all_tokens > MAX_CONTEXT_TOKENS) {
+        out_of_range("contextLength", "at most " + std::to_string(MAX_CONTEXT_TOKENS / params_.parallel - CONTEXT_GRANULE) + " tokens for " +
+                                          std::to_string(params_.parallel) + " sequences", params_.context_length);
     }
     context_length_ = (params_.context_length + CONTEXT_GRANULE - 1) / CONTEXT_GRANULE * CONTEXT_GRANULE;
     const int64_t affordable = LOGITS_BUDGET_BYTES / (static_cast<int64_t>(sizeof(float)) * std::max(1, owner_->info().vocab_size));

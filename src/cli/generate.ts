@@ -21,7 +21,7 @@ import { MODEL_OPTIONS, SESSION_OPTIONS, openModel, plural, rate, readModelFlags
 
 const SAMPLING = 'Sampling:';
 const OUTPUT = 'Interventions and output:';
-const MAX_SEED = 0xffffffff;
+const MAX_SEED = 0xfffffffe;
 
 interface GenerateFlags {
   model: ModelFlags;

@@ -1,7 +1,7 @@
 /** Compiles interventions to the engine's plain edits, and counts beforehand how often each must act. */
-import { countPositions, toNativePositions } from '../model/positions.js';
+import { asPositions, countPositions, toNativePositions } from '../model/positions.js';
 import type { Site, SiteInfo } from '../model/sites.js';
-import { resolveLayers } from '../model/sites.js';
+import { asSite, resolveLayers } from '../model/sites.js';
 import type { NativeEdit, NativeEditList } from '../native/addon.js';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
 import type { Intervention, PerLayer, Rows, Vector } from './types.js';
@@ -50,7 +50,8 @@ export function compileInterventions(list: readonly Intervention[], table: SiteT
 }
 
 function compileOne(intervention: Intervention, source: number, layer: number, table: SiteTable, path: string): NativeEdit {
-  const site = intervention.site ?? DEFAULT_SITE;
+  const site = asSite(intervention.site ?? DEFAULT_SITE, `${path}.site`);
+  const positions = asPositions(intervention.positions ?? 'all', `${path}.positions`, { allowLast: false });
   const width = table.width(site, layer);
   const from = intervention.fromToken ?? 0;
   if (!Number.isInteger(from) || from < 0) {
@@ -63,7 +64,7 @@ function compileOne(intervention: Intervention, source: number, layer: number, t
     site,
     layer,
     ...(neurons === undefined ? {} : { neurons }),
-    positions: toNativePositions(intervention.positions ?? 'all', from),
+    positions: toNativePositions(positions, from),
     ...payload(intervention, layer, selected, path),
   };
 }
@@ -120,6 +121,8 @@ function payload(intervention: Intervention, layer: number, selected: number, pa
       return patchPayload(ofLayer(intervention.rows, layer, `${path}.rows`), intervention.rowPositions, selected, path);
     case 'projectOut':
       return { op: 'project', values: unit(vector(ofLayer(intervention.direction, layer, `${path}.direction`), selected, `${path}.direction`), path) };
+    default:
+      throw invalidArgument(`${path}.kind`, 'zero, set, scale, add, clamp, mean, resample, patch or projectOut', (intervention as { kind: unknown }).kind);
   }
 }
 

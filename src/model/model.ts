@@ -80,6 +80,15 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     loadGpuBackends(options.devices);
   }
   const hasGpu = native().devices().some((device) => device.type !== 'cpu' && device.type !== 'accel');
+  let progressError: { error: unknown } | undefined;
+  const onProgress = (fraction: number): void => {
+    try {
+      options.onProgress?.(fraction);
+    } catch (error) {
+      progressError ??= { error };
+      load.abort();
+    }
+  };
   const load = guard(() =>
     native().loadModel(
       {
@@ -90,7 +99,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
         mlock: options.mlock ?? false,
         checkTensors: options.checkTensors ?? false,
       },
-      options.onProgress,
+      onProgress,
     ),
   );
   const onAbort = (): void => load.abort();
@@ -102,6 +111,8 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
       throw aborted(`loading '${path}'`, options.signal);
     }
     return new Model(handle, path, files);
+  } catch (error) {
+    throw progressError === undefined ? error : progressError.error;
   } finally {
     options.signal?.removeEventListener('abort', onAbort);
   }

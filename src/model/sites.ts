@@ -46,10 +46,10 @@ export function resolveLayers(layers: Layers, layerCount: number, parameter = 'l
   if (layers === 'all') {
     return Array.from({ length: layerCount }, (_, layer) => layer);
   }
-  if (layers.length === 0) {
-    throw invalidArgument(parameter, 'at least one layer', layers);
+  if (!Array.isArray(layers) || layers.length === 0) {
+    throw invalidArgument(parameter, "'all' or a list of at least one layer", layers);
   }
-  const resolved = layers.map((layer) => {
+  const resolved = (layers as readonly number[]).map((layer) => {
     const index = layer < 0 ? layerCount + layer : layer;
     if (!Number.isInteger(layer) || index < 0 || index >= layerCount) {
       throw invalidArgument(parameter, `integers in ${-layerCount}..${layerCount - 1}`, layer);
@@ -58,6 +58,9 @@ export function resolveLayers(layers: Layers, layerCount: number, parameter = 'l
   });
   return [...new Set(resolved)].sort((a, b) => a - b);
 }
+
+/** No model has more; a longer range is a slip, and expanding it could exhaust memory. */
+const MOST_LAYERS = 65_536;
 
 /** Parses the command-line form of layers: "all", or comma separated numbers and ranges, e.g. "0,3-5". */
 export function parseLayers(text: string, parameter = 'layers'): Layers {
@@ -74,6 +77,9 @@ export function parseLayers(text: string, parameter = 'layers'): Layers {
     const last = match[2] === undefined ? first : Number(match[2]);
     if (last < first) {
       throw invalidArgument(parameter, 'ranges that go upwards', part);
+    }
+    if (last - first >= MOST_LAYERS) {
+      throw invalidArgument(parameter, `ranges of at most ${MOST_LAYERS} layers`, part);
     }
     for (let layer = first; layer <= last; layer++) {
       out.push(layer);

@@ -135,15 +135,14 @@ function describePlan(plan: CapturePlan, layerCount: number): Record<string, unk
 
 async function tensorSpecs(session: Session, plan: CapturePlan, rows: number, dtype: 'f32' | 'f16'): Promise<TensorSpec[]> {
   const sites = new Map((await session.sites()).map((site) => [`${site.site}.${site.layer}`, site]));
-  const specs: TensorSpec[] = captureBlocks(plan, session.model.info.layerCount).map(({ name }) => {
+  // Row tensors first: rows of f16 may have any even length, and 4-byte integers must lie on 4 bytes.
+  const specs: TensorSpec[] = ROW_TENSORS.map((name) => ({ name, dtype: 'I32', shape: [rows] }));
+  for (const { name } of captureBlocks(plan, session.model.info.layerCount)) {
     const site = sites.get(name);
     if (site === undefined || !site.found) {
       throw new RewardLensError('SITE_NOT_FOUND', `${name}: ${site?.reason ?? 'no such layer'}`, { details: { tensor: name } });
     }
-    return { name, dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [rows, plan.neurons?.length ?? site.width] };
-  });
-  for (const name of ROW_TENSORS) {
-    specs.push({ name, dtype: 'I32', shape: [rows] });
+    specs.push({ name, dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [rows, plan.neurons?.length ?? site.width] });
   }
   return specs;
 }

@@ -61,6 +61,7 @@ export async function* runSequences(
   const lists = collectLists(requests, options.arms);
   const hooked = options.capture !== undefined || lists.some((list) => list.interventions.length > 0);
   const table = hooked ? siteTable(await session.sites(), session.model.info.layerCount) : undefined;
+  throwIfAborted('the run', options.signal); // it may have come while the sites were looked up
   const driver = new Driver(session, lists, table, options);
   try {
     return yield* driver.results(requests);
@@ -134,17 +135,29 @@ class Driver {
     const source: AsyncIterator<SequenceRequest> | Iterator<SequenceRequest> =
       Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]();
     const most = this.#session.info.parallel + LOOKAHEAD;
+    let pulling: Promise<void> | undefined;
     let exhausted = false;
+    let pullError: { error: unknown } | undefined;
+    // A source may take its time, or wait for our results: it never holds up what is ready.
+    const pull = async (): Promise<void> => {
+      try {
+        const step = await source.next();
+        if (step.done === true) {
+          exhausted = true;
+          this.#run?.finish();
+        } else if (!this.#ended) {
+          this.#push(step.value);
+        }
+      } catch (error) {
+        pullError = { error };
+      }
+      pulling = undefined;
+      this.#wake?.();
+    };
     try {
-      while (true) {
-        while (!exhausted && !this.#ended && this.#flights.size + this.#ready.length < most) {
-          const step = await source.next();
-          if (step.done === true) {
-            exhausted = true;
-            this.#run?.finish();
-          } else {
-            this.#push(step.value);
-          }
+      while (pullError === undefined) {
+        if (!exhausted && pulling === undefined && !this.#ended && this.#flights.size + this.#ready.length < most) {
+          pulling = pull();
         }
         const result = this.#ready.shift();
         if (result !== undefined) {
@@ -157,8 +170,11 @@ class Driver {
       }
     } finally {
       if (!exhausted) {
-        await source.return?.();
+        void Promise.resolve(source.return?.()).catch(() => undefined); // not awaited: a stuck source must not hold us
       }
+    }
+    if (pullError !== undefined) {
+      throw (pullError as { error: unknown }).error;
     }
     await this.#rows;
     if (this.#error !== undefined) {
@@ -212,7 +228,7 @@ class Driver {
           this.#takeResult(event.result);
           break;
         case 'progress':
-          this.#options.onProgress?.(event.progress);
+          this.#report(event.progress);
           break;
         case 'end':
           this.#takeEnd(event.progress, event.error);
@@ -225,7 +241,7 @@ class Driver {
   /** Rows are consumed one after the other; only then may the engine produce as many again. */
   #takeRows(chunk: NativeChunk, widths: Int32Array): void {
     this.#rows = this.#rows
-      .then(() => this.#options.onRows?.(chunk, widths))
+      .then(() => (this.#error === undefined ? this.#options.onRows?.(chunk, widths) : undefined))
       .then(() => this.#run?.acknowledge(chunk, this.#options.releaseRows ?? false))
       .catch((error: unknown) => this.#fail(error));
   }
@@ -240,8 +256,10 @@ class Driver {
       const result = toResult(native, flight, this.#countEdits(native, flight));
       // A result is handed out only after its rows have been taken.
       this.#rows = this.#rows.then(() => {
-        this.#ready.push(result);
-        this.#wake?.();
+        if (this.#error === undefined) {
+          this.#ready.push(result);
+          this.#wake?.();
+        }
       });
     } catch (error) {
       this.#fail(error);
@@ -257,11 +275,20 @@ class Driver {
       const cause = fromNative(error);
       this.#error ??= this.#options.signal?.aborted === true ? aborted('the run', this.#options.signal) : cause;
     }
-    this.#options.onProgress?.(progress);
+    this.#report(progress);
     void this.#rows.finally(() => {
       this.#ended = true;
       this.#wake?.();
     });
+  }
+
+  /** A caller's progress function that throws ends the run with its error. */
+  #report(progress: NativeProgress): void {
+    try {
+      this.#options.onProgress?.(progress);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #fail(error: unknown): void {

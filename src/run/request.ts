@@ -19,7 +19,7 @@ export interface SamplingOptions {
   readonly topP?: number;
   /** 0 is off (default). */
   readonly minP?: number;
-  /** 32-bit seed of this sequence alone. Default 0. */
+  /** Seed of this sequence alone, 0..2^32-2 (llama.cpp reads 2^32-1 as "draw one"). Default 0. */
   readonly seed?: number;
   /** GBNF grammar with a rule `root`. */
   readonly grammar?: string;
@@ -31,7 +31,7 @@ export interface SequenceRequest extends SamplingOptions {
   readonly prompt: string | Int32Array | readonly number[];
   /** Tokens to sample; 0 only reads the prompt. Default 0. */
   readonly maxTokens?: number;
-  /** Edits of this sequence, in list order. */
+  /** Edits of this sequence, in list order. Sequences share edited prefixes only when they carry the same array object. */
   readonly interventions?: readonly Intervention[];
   /** Name of a list in the run's `arms`, instead of `interventions`. */
   readonly arm?: string;
@@ -121,10 +121,18 @@ export function compileRequest(
     topK: number('topK', 0, 0, 0x7fffffff, true),
     topP: number('topP', 1, 0, 1, false),
     minP: number('minP', 0, 0, 1, false),
-    seed: number('seed', 0, 0, 0xffffffff, true),
+    seed: number('seed', 0, 0, 0xfffffffe, true),
     grammar: request.grammar ?? '',
-    stop: [...(request.stop ?? [])],
+    stop: stopStrings(request.stop, name),
     statistics: request.logProbabilities ?? false,
     ignoreEog: request.ignoreEog ?? false,
   };
+}
+
+function stopStrings(stop: SequenceRequest['stop'], name: string): string[] {
+  const list: unknown = stop ?? [];
+  if (!Array.isArray(list) || list.some((text) => typeof text !== 'string' || text === '')) {
+    throw invalidArgument(`${name}.stop`, 'a list of texts that are not empty', stop);
+  }
+  return [...(list as string[])];
 }

@@ -122,10 +122,14 @@ export class SafetensorsWriter {
     }
     const specs = this.#specs.map((spec) => ({ ...spec, shape: [rowCount, ...spec.shape.slice(1)] }));
     await this.#write(encodeHeader(specs, metadata, this.#headerBytes - 8), 0);
-    await this.#file.truncate(target);
-    await this.#file.sync();
-    await this.#file.close();
-    await rename(`${this.path}.partial`, this.path);
+    try {
+      await this.#file.truncate(target);
+      await this.#file.sync();
+      await this.#file.close();
+      await rename(`${this.path}.partial`, this.path);
+    } catch (error) {
+      throw new RewardLensError('IO', `completing '${this.path}' failed: ${(error as Error).message}`, { cause: error, details: { path: this.path } });
+    }
   }
 
   /** Gives up: closes and removes the partial file. */

@@ -100,7 +100,7 @@ describe('usage errors', () => {
     ['generate -m x -p a --temp 0x1', '--temp: expected a number in 0..1000000, got "0x1"'],
     ['generate -m x -p a --top-k 1.5', '--top-k: expected an integer ≥ 0, got "1.5"'],
     ['generate -m x -p a -n -2', '--predict: expected an integer ≥ -1, got "-2"'],
-    ['generate -m x -p a -s 4294967296', '--seed: expected an integer in -1..4294967295, got "4294967296"'],
+    ['generate -m x -p a -s 4294967296', '--seed: expected an integer in -1..4294967294, got "4294967296"'],
     ['generate -m x -p a -fa maybe', '--flash-attn: expected one of on, off, auto, 1, 0, got "maybe"'],
     ['generate -m x -p a -np 300', '--parallel: expected an integer in 1..256, got "300"'],
     ['capture -m x -p a', '--output: expected a file to write (-o FILE), but it is missing'],

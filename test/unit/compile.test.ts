@@ -50,7 +50,7 @@ describe('payloads', () => {
 describe('refused, with the path', () => {
   test.each<[string, string, unknown]>([
     ['INVALID_ARGUMENT', 'interventions[0].layers: expected integers in -4..3, got 4', { kind: 'zero', layers: [4] }],
-    ['INVALID_ARGUMENT', 'interventions[0].layers: expected at least one layer', { kind: 'zero', layers: [] }],
+    ['INVALID_ARGUMENT', "interventions[0].layers: expected 'all' or a list of at least one layer", { kind: 'zero', layers: [] }],
     ['INVALID_ARGUMENT', 'interventions[0].neurons[1]: expected an integer in 0..2, got 3', { kind: 'zero', layers: [0], neurons: [0, 3] }],
     ['INVALID_ARGUMENT', 'interventions[0].neurons: expected each neuron once', { kind: 'zero', layers: [0], neurons: [1, 1] }],
     ['INVALID_ARGUMENT', 'interventions[0].fromToken: expected an integer ≥ 0, got -1', { kind: 'zero', layers: [0], fromToken: -1 }],
