@@ -16,14 +16,14 @@ namespace {
 
 Napi::Value load_backends(const Napi::CallbackInfo & info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        load_backends_from(info[0].ToString().Utf8Value());
+        load_backends_from(to_text(info[0], "directory"));
         return info.Env().Undefined();
     });
 }
 
 Napi::Value load_plugin(const Napi::CallbackInfo & info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        load_backend_plugin(info[0].ToString().Utf8Value());
+        load_backend_plugin(to_text(info[0], "path"));
         return info.Env().Undefined();
     });
 }
@@ -46,7 +46,7 @@ Napi::Value devices(const Napi::CallbackInfo & info) {
 
 // The header check of a file that llama.cpp has not seen yet; see gguf_check.h.
 Napi::Value check_file(const Napi::CallbackInfo & info) {
-    const std::string path = info[0].ToString().Utf8Value();
+    const std::string path = guarded(info.Env(), [&] { return to_text(info[0], "path"); });
     return promise_task<gguf_check_result>::run(
         info.Env(), [path] { return gguf_check(path); },
         [](Napi::Env env, gguf_check_result & result) -> Napi::Value {

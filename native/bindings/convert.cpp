@@ -1,10 +1,13 @@
 #include "convert.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace rewardlens {
 
 namespace {
+
+constexpr int32_t MOST_INTERVENTIONS = 1 << 20;
 
 [[noreturn]] void wrong_type(const char * key, const char * expected, const Napi::Value & value) {
     throw engine_error(error_code::invalid_argument,
@@ -16,6 +19,15 @@ bool absent(const Napi::Value & value) { return value.IsUndefined() || value.IsN
 int32_t read_int(const Napi::Object & object, const char * key, int32_t fallback) {
     const Napi::Value value = object.Get(key);
     return absent(value) ? fallback : to_int(value, key);
+}
+
+double read_between(const Napi::Object & object, const char * key, double fallback, double low, double high) {
+    const double number = read_number(object, key, fallback);
+    if (!(number >= low && number <= high)) {
+        throw engine_error(error_code::invalid_argument, std::string(key) + ": expected a number in " + std::to_string(low) + ".." +
+                                                             std::to_string(high) + ", got " + std::to_string(number));
+    }
+    return number;
 }
 
 Napi::Array read_array(const Napi::Object & object, const char * key) {
@@ -34,7 +46,7 @@ uint64_t read_seed(const Napi::Object & object, const char * key) {
         return value.As<Napi::BigInt>().Uint64Value(&lossless);
     }
     const double number = read_number(object, key, 0);
-    if (!(number >= 0 && number <= 9007199254740991.0)) {
+    if (!(number >= 0 && number <= 9007199254740991.0) || number != std::floor(number)) {
         wrong_type(key, "an integer in 0..2^53-1 or a bigint", value);
     }
     return static_cast<uint64_t>(number);
@@ -103,7 +115,11 @@ edit read_edit(const Napi::Object & object) {
 
 edit_list read_edit_list(const Napi::Object & object) {
     edit_list out;
-    out.source_count = static_cast<uint32_t>(read_int(object, "sourceCount", 0));
+    const int32_t source_count = read_int(object, "sourceCount", 0);
+    if (source_count < 0 || source_count > MOST_INTERVENTIONS) {
+        wrong_type("sourceCount", "0..1048576", object.Get("sourceCount"));
+    }
+    out.source_count = static_cast<uint32_t>(source_count);
     const auto edits = read_array(object, "edits");
     for (uint32_t i = 0; i < edits.Length(); ++i) {
         out.edits.push_back(read_edit(to_object(edits.Get(i), "edits")));
@@ -326,14 +342,15 @@ run_params read_run_params(const Napi::Object & object) {
 
 std::unique_ptr<sequence_request> read_request(const Napi::Object & object) {
     auto out = std::make_unique<sequence_request>();
-    out->id = static_cast<uint32_t>(read_int(object, "id", 0));
+    out->id = static_cast<uint32_t>(std::max(0, read_int(object, "id", 0)));
+    read_between(object, "id", 0, 0, INT32_MAX);
     out->prompt = read_int32s(object, "prompt");
     out->max_tokens = read_int(object, "maxTokens", 0);
     out->edits = read_int(object, "edits", -1);
-    out->sampling.temperature = static_cast<float>(read_number(object, "temperature", out->sampling.temperature));
+    out->sampling.temperature = static_cast<float>(read_between(object, "temperature", out->sampling.temperature, 0, 1e6));
     out->sampling.top_k = read_int(object, "topK", out->sampling.top_k);
-    out->sampling.top_p = static_cast<float>(read_number(object, "topP", out->sampling.top_p));
-    out->sampling.min_p = static_cast<float>(read_number(object, "minP", out->sampling.min_p));
+    out->sampling.top_p = static_cast<float>(read_between(object, "topP", out->sampling.top_p, 0, 1));
+    out->sampling.min_p = static_cast<float>(read_between(object, "minP", out->sampling.min_p, 0, 1));
     out->sampling.seed = static_cast<uint32_t>(read_seed(object, "seed"));
     out->sampling.grammar = read_string(object, "grammar", "");
     out->stop = read_strings(object, "stop");
@@ -362,6 +379,7 @@ Napi::Value from_info(Napi::Env env, const model_info & info) {
     out.Set("tokenizer", info.vocab_type);
     out.Set("parameterCount", static_cast<double>(info.parameter_count));
     out.Set("sizeBytes", static_cast<double>(info.size_bytes));
+    out.Set("offloaded", info.offloaded);
     out.Set("recurrent", info.recurrent);
     out.Set("hybrid", info.hybrid);
     out.Set("bos", info.bos);

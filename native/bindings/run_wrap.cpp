@@ -135,9 +135,10 @@ Napi::Value run_wrap::acknowledge(const Napi::CallbackInfo & info) {
     });
 }
 
-// After the end event: joins the thread (it is returning) and frees the session for the next run.
+// After the end event: joins the thread (it is returning) and frees the session for the next run. Earlier: aborts first.
 Napi::Value run_wrap::close(const Napi::CallbackInfo & info) {
     if (scheduler_) {
+        scheduler_->cancel();
         scheduler_->join();
         info.Env().GetInstanceData<addon_data>()->runs.erase(scheduler_);
         scheduler_.reset();

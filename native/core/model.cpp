@@ -23,6 +23,16 @@ bool on_llama_progress(float fraction, void * user_data) {
     return true;
 }
 
+bool has_gpu() {
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+        const auto type = ggml_backend_dev_type(ggml_backend_dev_get(i));
+        if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) {
+            return true;
+        }
+    }
+    return false;
+}
+
 std::vector<ggml_backend_dev_t> resolve_devices(const std::vector<std::string> & names) {
     std::vector<ggml_backend_dev_t> out;
     for (const auto & name : names) {
@@ -107,6 +117,7 @@ model::model(const model_params & params, const std::function<bool(float)> & on_
     }
     vocab_ = llama_model_get_vocab(model_);
     read_info();
+    info_.offloaded = params.gpu_layer_count != 0 && has_gpu();
 }
 
 model::~model() { llama_model_free(model_); }

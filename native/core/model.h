@@ -36,6 +36,7 @@ struct model_info {
     std::string vocab_type;       // "none" | "spm" | "bpe" | "wpm" | "ugm" | "rwkv" | "plamo2"
     uint64_t parameter_count = 0;
     uint64_t size_bytes = 0;
+    bool offloaded = false;       // layers on a GPU
     bool recurrent = false;
     bool hybrid = false;
     bool has_encoder = false;

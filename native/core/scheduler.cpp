@@ -394,12 +394,20 @@ size_t scheduler::choose_prefill_group(size_t first, int32_t & chunk) const {
     const bool outputs_limited = hooked_ && session_->hooks().captures_output_rows();
     const int32_t most = outputs_limited ? std::min(session_->params().ubatch, session_->max_outputs()) : session_->params().ubatch;
     const auto remaining = [&](size_t i) { return slots_[i].result.prompt_length - slots_[i].position(); };
+    // A piece of one row takes other CPU kernels than one of several: none is left over when it can be avoided, so that
+    // a sequence's numbers do not depend on how its prompt was cut.
+    const auto fits = [&](size_t i, int32_t rows) { return rows == remaining(i) || remaining(i) - rows > 1; };
     size_t count = 1;
     chunk = std::min(remaining(first), most);
+    chunk -= fits(first, chunk) ? 0 : 1;
     while (first + count < slots_.size() && slots_[first + count].state == slot_state::prefilling) {
         const auto next = static_cast<int32_t>(count) + 1;
         const int32_t shorter = std::min(chunk, remaining(first + count));
-        if (shorter * next > most || shorter * next <= chunk * static_cast<int32_t>(count)) {
+        bool possible = shorter * next <= most && shorter * next > chunk * static_cast<int32_t>(count);
+        for (size_t i = first; i <= first + count; ++i) {
+            possible = possible && fits(i, shorter);
+        }
+        if (!possible) {
             break;
         }
         chunk = shorter;

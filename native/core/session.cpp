@@ -12,6 +12,7 @@ namespace {
 constexpr int32_t CONTEXT_GRANULE = 256;                   // llama.cpp pads n_ctx_seq to this
 constexpr int64_t LOGITS_BUDGET_BYTES = 64 * 1024 * 1024;  // bounds rows × vocabulary when every token is an output
 constexpr int32_t TRACE_TOKENS = 4;
+constexpr int32_t MAX_UBATCH = 65536;
 constexpr int64_t MAX_CONTEXT_TOKENS = 1LL << 31;          // of all sequences; llama.cpp counts in 32 bits
 
 [[noreturn]] void out_of_range(const std::string & name, const std::string & expected, int64_t got) {
@@ -42,8 +43,8 @@ session::session(std::shared_ptr<const model> owner, const session_params & para
     if (params_.context_length < 1) {
         out_of_range("contextLength", "at least 1 token per sequence", params_.context_length);
     }
-    if (params_.ubatch < TRACE_TOKENS) {
-        out_of_range("ubatch", "at least " + std::to_string(TRACE_TOKENS) + " rows", params_.ubatch);
+    if (params_.ubatch < TRACE_TOKENS || params_.ubatch > MAX_UBATCH) {
+        out_of_range("ubatch", std::to_string(TRACE_TOKENS) + ".." + std::to_string(MAX_UBATCH) + " rows", params_.ubatch);
     }
     if (params_.threads < 0 || params_.threads > 512) {
         out_of_range("threads", "0 (automatic) to 512", params_.threads);
@@ -52,7 +53,15 @@ session::session(std::shared_ptr<const model> owner, const session_params & para
         throw engine_error(error_code::unsupported_arch, "architecture '" + owner_->info().architecture + "' has an encoder; only decoder models are supported");
     }
     cache_type("cacheTypeK", params_.cache_type_k);
-    cache_type("cacheTypeV", params_.cache_type_v);
+    const ggml_type type_v = cache_type("cacheTypeV", params_.cache_type_v);
+    if (params_.flash_attention < -1 || params_.flash_attention > 1) {
+        out_of_range("flashAttention", "-1 (automatic), 0 or 1", params_.flash_attention);
+    }
+    // ggml's CPU flash attention takes another kernel from 64 rows of a sequence on, and for a lone one: results would depend
+    // on the neighbours. A quantized V cache needs it all the same.
+    if (params_.flash_attention == -1 && !owner_->info().offloaded && !ggml_is_quantized(type_v)) {
+        params_.flash_attention = 0;
+    }
     if (params_.threads == 0) {
         params_.threads = std::max(1u, std::thread::hardware_concurrency());
     }

@@ -19,7 +19,7 @@ struct session_params {
     int32_t parallel = 1;           // sequences side by side
     int32_t ubatch = 512;           // most rows of one forward pass
     int32_t threads = 0;            // 0 = one per hardware thread
-    int32_t flash_attention = -1;   // -1 auto, 0 off, 1 on
+    int32_t flash_attention = -1;   // -1 auto (off on the CPU, see session.cpp), 0 off, 1 on
     std::string cache_type_k = "f16";
     std::string cache_type_v = "f16";
     bool offload_kqv = true;

@@ -40,7 +40,7 @@ int32_t shareable_prefix(const std::vector<llama_token> & source_tokens, int32_t
                          const compiled_edits * source_edits, const sequence_request & request,
                          const compiled_edits * edits, const capture_plan & plan) {
     const auto prompt_length = static_cast<int32_t>(request.prompt.size());
-    int32_t limit = prompt_length - 1;
+    int32_t limit = std::max(prompt_length - 2, 0);  // two rows are left to compute: a lone one takes other kernels
     if (!plan.empty()) {
         limit = std::min(limit, plan.positions.first(prompt_length));
     }

@@ -63,7 +63,7 @@ struct slot {
 };
 
 // How many leading prompt positions of `request` could be taken from a sequence with these tokens, computed under
-// `source_edits`. Positions that `plan` captures, and the last one (its logits are needed), are never shared; edited
+// `source_edits`. Positions that `plan` captures, and the last two (logits; see slot.cpp), are never shared; edited
 // positions only when both ran the same edit list with the same meaning at these positions.
 int32_t shareable_prefix(const std::vector<llama_token> & source_tokens, int32_t source_prompt_length,
                          const compiled_edits * source_edits, const sequence_request & request,

@@ -64,7 +64,7 @@ static void test_common_tokens() {
     CHECK_EQ(shared(0, 6, 8, nullptr, nullptr), 0);
     CHECK_EQ(shared(8, 12, 8, nullptr, nullptr), 8);
     CHECK_EQ(shared(8, 12, 4, nullptr, nullptr), 8);  // cells of the source's completion serve as well
-    CHECK_EQ(shared(6, 6, 8, nullptr, nullptr), 5);   // the last prompt token is computed: its logits are needed
+    CHECK_EQ(shared(6, 6, 8, nullptr, nullptr), 4);   // the last two are computed: logits, and no piece of one row
     CHECK_EQ(shared(1, 1, 8, nullptr, nullptr), 0);
     CHECK_EQ(shareable_prefix({}, 0, nullptr, prompt({1, 2}), nullptr, NOTHING), 0);
 }
@@ -73,10 +73,10 @@ static void test_captured_positions_are_computed() {
     CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::all))), 0);
     CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::prompt))), 0);
     CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::all, 4))), 4);
-    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::completion))), 8);
-    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::s0))), 8);
-    CHECK_EQ(shared(8, 8, 8, nullptr, nullptr, capture(at(position_kind::s0))), 7);
-    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::last))), 8);
+    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::completion))), 7);
+    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::s0))), 7);
+    CHECK_EQ(shared(8, 8, 8, nullptr, nullptr, capture(at(position_kind::s0))), 6);
+    CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::last))), 7);
     CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::list, 0, {-4}))), 5);
     CHECK_EQ(shared(8, 9, 8, nullptr, nullptr, capture(at(position_kind::list, 0, {2}))), 2);
 }
@@ -89,12 +89,12 @@ static void test_edited_positions_need_the_same_edits() {
     CHECK_EQ(shared(8, 9, 8, everywhere.get(), nullptr), 0);
     CHECK_EQ(shared(8, 9, 8, nullptr, everywhere.get()), 0);
     CHECK_EQ(shared(8, 9, 8, everywhere.get(), other.get()), 0);
-    CHECK_EQ(shared(8, 9, 8, everywhere.get(), everywhere.get()), 8);
+    CHECK_EQ(shared(8, 9, 8, everywhere.get(), everywhere.get()), 7);
     CHECK_EQ(shared(8, 9, 8, late.get(), nullptr), 5);
     CHECK_EQ(shared(8, 9, 8, nullptr, late.get()), 5);
-    CHECK_EQ(shared(8, 9, 8, late.get(), late.get()), 8);
+    CHECK_EQ(shared(8, 9, 8, late.get(), late.get()), 7);
     CHECK_EQ(shared(8, 9, 4, completion.get(), nullptr), 4);  // the source's completion was edited, its prompt not
-    CHECK_EQ(shared(8, 9, 8, nullptr, completion.get()), 8);
+    CHECK_EQ(shared(8, 9, 8, nullptr, completion.get()), 7);
     CHECK_EQ(shared(8, 9, 4, completion.get(), completion.get()), 4);
 }
 
@@ -103,11 +103,11 @@ static void test_prompt_length_in_an_edit() {
     const arm s0(at(position_kind::s0));
     const arm from_the_end(at(position_kind::list, 0, {-2}));
     CHECK_EQ(shared(8, 9, 4, prompt_only.get(), prompt_only.get()), 4);  // behind it the source was not edited
-    CHECK_EQ(shared(8, 9, 8, prompt_only.get(), prompt_only.get()), 8);
+    CHECK_EQ(shared(8, 9, 8, prompt_only.get(), prompt_only.get()), 7);
     CHECK_EQ(shared(8, 9, 8, s0.get(), s0.get()), 7);  // position 7 was s_0 for the source and is not for the request
-    CHECK_EQ(shared(8, 9, 9, s0.get(), s0.get()), 8);
+    CHECK_EQ(shared(8, 9, 9, s0.get(), s0.get()), 7);
     CHECK_EQ(shared(8, 9, 8, from_the_end.get(), from_the_end.get()), 6);
-    CHECK_EQ(shared(7, 8, 8, from_the_end.get(), from_the_end.get()), 7);  // equal lengths: equal meaning
+    CHECK_EQ(shared(7, 8, 8, from_the_end.get(), from_the_end.get()), 6);  // equal lengths: equal meaning
 }
 
 static void test_capture_wants() {

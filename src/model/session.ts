@@ -19,7 +19,10 @@ export interface SessionOptions {
   ubatch?: number;
   /** Compute threads (`-t`). Default: hardware threads. */
   threads?: number;
-  /** Flash attention (`-fa`). Default 'auto'. */
+  /**
+   * Flash attention (`-fa`). Default 'auto': llama.cpp's choice on a GPU, off on the CPU (unless the V cache is quantized),
+   * because there a sequence's numbers would depend on how many others are in the batch.
+   */
   flashAttention?: boolean | 'auto';
   /** KV cache types (`-ctk`, `-ctv`). Default f16. */
   cacheTypeK?: CacheType;

@@ -32,6 +32,7 @@ export interface NativeModelInfo {
   sizeBytes: number;
   recurrent: boolean;
   hybrid: boolean;
+  offloaded: boolean;
   bos: number;
   eos: number;
   eot: number;

@@ -52,8 +52,8 @@ function layOut(session: Session, prompts: readonly SequenceRequest['prompt'][],
 
 /**
  * Reads `prompts` (texts or token ids) through the model and returns the planned rows, ordered by prompt and position.
- * Nothing above the last planned layer is computed. Memory: 4 bytes per value, known beforehand. Errors: as `generate`,
- * MEMORY_BUDGET when an array would exceed what JavaScript can address.
+ * Nothing above the last planned layer is computed. Memory: 4 bytes per value, known beforehand. Errors: as `generate`;
+ * RangeError when an array would exceed what JavaScript can address.
  */
 export async function captureActivations(
   session: Session,

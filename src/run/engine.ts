@@ -137,7 +137,6 @@ class Driver {
     const most = this.#session.info.parallel + LOOKAHEAD;
     let pulling: Promise<void> | undefined;
     let exhausted = false;
-    let pullError: { error: unknown } | undefined;
     // A source may take its time, or wait for our results: it never holds up what is ready.
     const pull = async (): Promise<void> => {
       try {
@@ -145,17 +144,18 @@ class Driver {
         if (step.done === true) {
           exhausted = true;
           this.#run?.finish();
-        } else if (!this.#ended) {
+        } else if (!this.#ended && this.#error === undefined && this.#options.signal?.aborted !== true) {
           this.#push(step.value);
         }
       } catch (error) {
-        pullError = { error };
+        exhausted = true;
+        this.#fail(error);
       }
       pulling = undefined;
       this.#wake?.();
     };
     try {
-      while (pullError === undefined) {
+      while (true) {
         if (!exhausted && pulling === undefined && !this.#ended && this.#flights.size + this.#ready.length < most) {
           pulling = pull();
         }
@@ -172,9 +172,6 @@ class Driver {
       if (!exhausted) {
         void Promise.resolve(source.return?.()).catch(() => undefined); // not awaited: a stuck source must not hold us
       }
-    }
-    if (pullError !== undefined) {
-      throw (pullError as { error: unknown }).error;
     }
     await this.#rows;
     if (this.#error !== undefined) {

@@ -1,6 +1,7 @@
 /** Generation: what a sequence says depends on itself alone; edits, sharing, streams, errors. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { GenerateOptions, GenerateResult, Intervention, Model, SequenceRequest, Session } from '../../src/index.js';
+import { fileURLToPath } from 'node:url';
 import { captureActivations, generate, loadModel } from '../../src/index.js';
 import { oraclePath } from '../helpers/oracle.js';
 
@@ -171,5 +172,26 @@ describe('runs', () => {
     await expect(failure).rejects.toMatchObject({ code });
     await expect(failure).rejects.toThrow(message);
     expect(await run(session, [{ prompt: [1], maxTokens: 1 }])).toHaveLength(1);
+  });
+});
+
+describe('a sequence’s numbers do not depend on the others (CPU, Q8_0)', () => {
+  test.each([2, 17, 33, 63, 64, 65, 96, 129, 255, 300])('prompts of %i tokens: log-probabilities are equal bit for bit', async (length) => {
+    await using model = await loadModel(fileURLToPath(new URL('../../models/reasoner-base.gguf', import.meta.url)), { gpuLayers: 0 });
+    await using alone = model.createSession({ parallel: 1, threads: 1, contextLength: 512 });
+    await using wide = model.createSession({ parallel: 8, threads: 1, contextLength: 512 });
+    // Equal beginnings, so that prefixes are shared at various lengths; some prompts are longer than others.
+    const requests: SequenceRequest[] = Array.from({ length: 9 }, (_, i) => ({
+      prompt: Array.from({ length: length + (i % 3 === 2 ? i : 0) }, (__, j) => 1 + ((j * 7 + (j >= length - 2 - i * 3 ? i * 13 : 0)) % 250)),
+      maxTokens: 6,
+      seed: i,
+      logProbabilities: true,
+    }));
+    const numbers = async (session: Session, sharePrefixes: boolean): Promise<number[][]> =>
+      (await run(session, requests, { sharePrefixes })).map((result) => [...(result.logProbabilities ?? []), ...result.tokens]);
+    const reference = await numbers(alone, false);
+    expect(await numbers(wide, false)).toEqual(reference);
+    expect(await numbers(wide, true)).toEqual(reference);
+    expect(await numbers(alone, true)).toEqual(reference);
   });
 });
