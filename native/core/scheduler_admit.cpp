@@ -1,0 +1,146 @@
+// Which request goes into a free slot, and what of its prompt is already in some cache.
+#include "scheduler.h"
+
+#include <algorithm>
+
+#include "error.h"
+
+namespace rewardlens {
+
+namespace {
+
+constexpr size_t ADMISSION_LOOKAHEAD = 64;  // queue entries inspected per free slot
+
+}  // namespace
+
+const compiled_edits * scheduler::edits_of(const sequence_request & request) const {
+    if (request.edits < 0 || compiled_.empty() || compiled_[request.edits].list->edits.empty()) {
+        return nullptr;
+    }
+    return &compiled_[request.edits];
+}
+
+void scheduler::admit() {
+    for (slot & s : slots_) {
+        if (!s.active() && !admit_into(s)) {
+            return;  // nothing (yet) for this slot, so nothing for the others
+        }
+    }
+}
+
+// Gives `target` the first queued request that need not wait for a longer prefix now being computed elsewhere.
+bool scheduler::admit_into(slot & target) {
+    std::unique_ptr<sequence_request> request;
+    const compiled_edits * edits = nullptr;
+    int source = -1;
+    int32_t prefix = 0;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        for (size_t i = 0; i < queue_.size() && i < ADMISSION_LOOKAHEAD; ++i) {
+            edits = edits_of(*queue_[i]);
+            source = find_source(*queue_[i], edits, target, prefix);
+            if (worth_waiting(*queue_[i], edits, prefix)) {
+                continue;
+            }
+            request = std::move(queue_[i]);
+            queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(i));
+            break;
+        }
+    }
+    if (!request) {
+        return false;
+    }
+    start_request(target, std::move(request), edits, source, prefix);
+    return true;
+}
+
+// The slot with the longest usable prefix; the target itself wins ties (no copy needed).
+int scheduler::find_source(const sequence_request & request, const compiled_edits * edits, const slot & target, int32_t & prefix) const {
+    prefix = 0;
+    int source = -1;
+    if (params_.min_shared_prefix < 0 || !session_->can_share_prefix()) {
+        return source;
+    }
+    for (const slot & s : slots_) {
+        const int32_t length = shareable_prefix(s.cells, s.cells_prompt_length, s.cells_edits, request, edits, params_.capture);
+        const bool self = s.sequence == target.sequence;
+        if (length > 0 && (length > prefix || (length == prefix && self)) && (self || length >= params_.min_shared_prefix)) {
+            prefix = length;
+            source = s.sequence;
+        }
+    }
+    return source;
+}
+
+bool scheduler::worth_waiting(const sequence_request & request, const compiled_edits * edits, int32_t available) const {
+    if (params_.min_shared_prefix < 0 || !session_->can_share_prefix()) {
+        return false;
+    }
+    for (const slot & s : slots_) {
+        if (s.state != slot_state::prefilling) {
+            continue;
+        }
+        const int32_t future = shareable_prefix(s.request->prompt, s.cells_prompt_length, s.edits, request, edits, params_.capture);
+        if (future >= available + std::max(1, params_.min_shared_prefix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t scheduler::count_shared(const edit & e, int32_t prefix, int32_t prompt_length) const {
+    if (session_->catalog().at(e.where).output_rows) {
+        return 0;  // rows of the last layer that nothing needs are not computed
+    }
+    uint64_t rows = 0;
+    for (int32_t position = 0; position < prefix; ++position) {
+        rows += edit_applies(e, position, prompt_length) ? 1 : 0;
+    }
+    const uint64_t per_row = e.neurons.empty() ? session_->catalog().at(e.where).width : e.neurons.size();
+    return rows * per_row;
+}
+
+void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix) {
+    llama_memory_t memory = llama_get_memory(context_);
+    if (source >= 0 && source != target.sequence) {
+        llama_memory_seq_rm(memory, target.sequence, -1, -1);
+        llama_memory_seq_cp(memory, source, target.sequence, -1, -1);
+        target.cells = slots_[source].cells;
+    }
+    if (prefix < target.position()) {
+        if (!llama_memory_seq_rm(memory, target.sequence, prefix > 0 ? prefix : -1, -1)) {
+            llama_memory_seq_rm(memory, target.sequence, -1, -1);
+            prefix = 0;
+        }
+        target.cells.resize(prefix);
+    }
+    const auto prompt_length = static_cast<int32_t>(request->prompt.size());
+    const bool statistics = request->statistics;
+    target.result = sequence_result{};
+    target.result.id = request->id;
+    target.result.prompt_length = prompt_length;
+    target.result.shared_prefix = prefix;
+    if (request->edits >= 0) {
+        const edit_list & list = params_.edit_lists[request->edits];
+        target.result.changed.assign(list.source_count, 0);
+        target.result.changed_shared.assign(list.source_count, 0);
+        for (const edit & e : list.edits) {
+            target.result.changed_shared[e.source] += prefix > 0 ? count_shared(e, prefix, prompt_length) : 0;
+        }
+    }
+    if (request->max_tokens > 0) {
+        target.sampler = std::make_unique<sequence_sampler>(session_->owner().vocab(), request->sampling);
+        target.result.tokens.reserve(request->max_tokens);
+        if (statistics) {
+            target.result.log_probabilities.reserve(request->max_tokens);
+            target.result.entropies.reserve(request->max_tokens);
+        }
+    }
+    progress_.shared_tokens += prefix;
+    target.edits = target.cells_edits = edits;
+    target.cells_prompt_length = prompt_length;
+    target.request = std::move(request);
+    target.state = slot_state::prefilling;
+}
+
+}  // namespace rewardlens
