@@ -1,7 +1,7 @@
 /** Reading activations of given texts: to memory, or to a safetensors file while the engine goes on. */
 import type { Activations } from '../capture/activations.js';
 import { ActivationBuffer } from '../capture/activations.js';
-import type { CapturePlan } from '../capture/plan.js';
+import type { CaptureBlock, CapturePlan } from '../capture/plan.js';
 import { captureBlocks } from '../capture/plan.js';
 import { ROW_TENSORS } from '../capture/save.js';
 import type { Intervention } from '../intervene/types.js';
@@ -14,7 +14,7 @@ import type { CapturedChunk, EngineOptions, RunProgress } from './engine.js';
 import { runSequences } from './engine.js';
 import type { Manifest } from './manifest.js';
 import { createManifest } from './manifest.js';
-import type { SequenceRequest } from './request.js';
+import type { SequenceRequest, SequenceResult } from './request.js';
 import { promptTokens } from './request.js';
 
 /** Options of {@link captureActivations}. */
@@ -27,25 +27,36 @@ export interface CaptureOptions extends Pick<EngineOptions, 'onProgress' | 'sign
 export interface CaptureFileOptions extends CaptureOptions {
   /** Stored element type. Default f32. */
   readonly dtype?: 'f32' | 'f16';
+  /** Takes the result of every sequence as it finishes: text, tokens, edit counts. */
+  readonly onResult?: (result: SequenceResult) => void;
   /** Hash the model file for the manifest (reads it once). Default true. */
   readonly hashModel?: boolean;
 }
 
-/** Where each sequence's rows go: `starts[i]` is the first row of sequence i, `total` the number of rows. */
+/** Where each sequence's rows go: `starts[i]` is the first of its rows, `total` the most rows there can be. */
 interface RowLayout {
   requests: SequenceRequest[];
   starts: number[];
   total: number;
 }
 
-function layOut(session: Session, prompts: readonly SequenceRequest['prompt'][], plan: CapturePlan, interventions: readonly Intervention[]): RowLayout {
+type Sequence = SequenceRequest['prompt'] | SequenceRequest;
+
+function isRequest(sequence: Sequence): sequence is SequenceRequest {
+  return typeof sequence === 'object' && 'prompt' in sequence;
+}
+
+/** Lays out the most rows each sequence can give: with `maxTokens` n, all but the last of n tokens are fed back. */
+function layOut(session: Session, sequences: readonly Sequence[], plan: CapturePlan, interventions: readonly Intervention[] | undefined): RowLayout {
   const starts: number[] = [];
   let total = 0;
-  const requests = prompts.map((prompt, i) => {
-    const tokens = promptTokens(session.model, prompt, `prompts[${i}]`);
+  const requests = sequences.map((sequence, i): SequenceRequest => {
+    const request = isRequest(sequence) ? sequence : { prompt: sequence };
+    const prompt = promptTokens(session.model, request.prompt, `prompts[${i}]`);
+    const processed = Math.min(prompt.length + Math.max(0, (request.maxTokens ?? 0) - 1), Math.max(prompt.length, session.info.contextLength));
     starts.push(total);
-    total += countPositions(plan.positions ?? 'all', tokens.length, 0, tokens.length);
-    return { prompt: tokens, maxTokens: 0, interventions };
+    total += countPositions(plan.positions ?? 'all', prompt.length, 0, processed);
+    return { ...request, prompt, ...(request.interventions === undefined && interventions !== undefined ? { interventions } : {}) };
   });
   return { requests, starts, total };
 }
@@ -61,7 +72,7 @@ export async function captureActivations(
   plan: CapturePlan,
   options: CaptureOptions = {},
 ): Promise<Activations> {
-  const layout = layOut(session, prompts, plan, options.interventions ?? []);
+  const layout = layOut(session, prompts, plan, options.interventions);
   const buffer = new ActivationBuffer(captureBlocks(plan, session.model.info.layerCount), layout.total);
   await drain(session, layout, plan, options, false, (chunk, widths) =>
     buffer.add(chunk, widths, (layout.starts[chunk.id] ?? 0) + chunk.firstRow, chunk.id),
@@ -70,35 +81,34 @@ export async function captureActivations(
 }
 
 /**
- * The same to a safetensors file: tensors `<site>.<layer>` [rowCount, width], `tokens`, `sequence`, `position` (I32
- * [rowCount]) and the manifest in `__metadata__.rewardlens`. Rows are written while the engine decodes; memory stays
- * bounded. The file appears under its name only when complete. Errors: as `generate`, IO.
+ * Reads prompts, or runs whole requests with their completions, and streams the planned rows to a safetensors file:
+ * tensors `<site>.<layer>` [rowCount, width], `tokens`, `sequence`, `position` (I32 [rowCount]) and the manifest in
+ * `__metadata__.rewardlens`; rows ordered by sequence and position. Rows are written while the engine decodes; memory
+ * stays bounded. Room is laid out for the longest completions (the file is sparse) and closed up at the end. The file appears
+ * under its name only when complete. Errors: as `generate`, IO.
  */
 export async function captureToFile(
   session: Session,
-  prompts: readonly SequenceRequest['prompt'][],
+  sequences: readonly Sequence[],
   plan: CapturePlan,
   path: string,
   options: CaptureFileOptions = {},
 ): Promise<Manifest> {
   const started = performance.now();
-  const layout = layOut(session, prompts, plan, options.interventions ?? []);
+  const layout = layOut(session, sequences, plan, options.interventions);
   const dtype = options.dtype ?? 'f32';
   const specs = await tensorSpecs(session, plan, layout.total, dtype);
   const manifestPromise = createManifest(session, { hashModel: options.hashModel ?? true, signal: options.signal });
   manifestPromise.catch(() => undefined); // awaited below; a failure of the run must not leave it unhandled
   const description = describePlan(plan, session.model.info.layerCount);
   const writer = await SafetensorsWriter.create(path, specs, manifestBytes(description, session.model.info.path));
+  const written = layout.starts.map((start): RowRange => ({ begin: start, end: start }));
   try {
     const blocks = captureBlocks(plan, session.model.info.layerCount);
     const progress = await drain(session, layout, plan, options, dtype === 'f16', async (chunk) => {
-      const row = (layout.starts[chunk.id] ?? 0) + chunk.firstRow;
-      await writer.writeRows('tokens', row, chunk.tokens);
-      await writer.writeRows('position', row, chunk.positions);
-      await writer.writeRows('sequence', row, new Int32Array(chunk.rowCount).fill(chunk.id));
-      for (const [i, block] of blocks.entries()) {
-        await writer.writeRows(block.name, row, new Uint8Array(chunk.blocks[i] as ArrayBuffer));
-      }
+      await writeChunk(writer, chunk, layout.starts[chunk.id] ?? 0, blocks);
+      const range = written[chunk.id] as RowRange;
+      range.end = Math.max(range.end, range.begin + chunk.firstRow + chunk.rowCount);
     });
     const manifest: Manifest = {
       ...(await manifestPromise),
@@ -106,17 +116,27 @@ export async function captureToFile(
       plan: description,
       interventions: options.interventions?.length ?? 0,
       dtype,
-      sequenceCount: prompts.length,
-      rowCount: layout.total,
+      sequenceCount: sequences.length,
+      rowCount: written.reduce((sum, { begin, end }) => sum + end - begin, 0),
       promptTokens: progress.promptTokens,
+      completionTokens: progress.completionTokens,
       durationMs: Math.round(performance.now() - started),
     };
-    const everything: RowRange[] = [{ begin: 0, end: layout.total }];
-    await writer.finish(everything, { format: 'rewardlens.capture', rewardlens: JSON.stringify(manifest) });
+    await writer.finish(written, { format: 'rewardlens.capture', rewardlens: JSON.stringify(manifest) });
     return manifest;
   } catch (error) {
     await writer.discard();
     throw error;
+  }
+}
+
+async function writeChunk(writer: SafetensorsWriter, chunk: CapturedChunk, start: number, blocks: readonly CaptureBlock[]): Promise<void> {
+  const row = start + chunk.firstRow;
+  await writer.writeRows('tokens', row, chunk.tokens);
+  await writer.writeRows('position', row, chunk.positions);
+  await writer.writeRows('sequence', row, new Int32Array(chunk.rowCount).fill(chunk.id));
+  for (const [i, block] of blocks.entries()) {
+    await writer.writeRows(block.name, row, new Uint8Array(chunk.blocks[i] as ArrayBuffer));
   }
 }
 
@@ -151,14 +171,14 @@ async function drain(
   session: Session,
   layout: RowLayout,
   plan: CapturePlan,
-  options: CaptureOptions,
+  options: CaptureFileOptions,
   halfPrecision: boolean,
   onRows: (chunk: CapturedChunk, widths: Int32Array) => void | Promise<void>,
 ): Promise<RunProgress> {
   const run = runSequences(session, layout.requests, {
     capture: plan,
     halfPrecision,
-    promptOnly: true,
+    promptOnly: layout.requests.every(({ maxTokens }) => (maxTokens ?? 0) === 0),
     onRows,
     releaseRows: true,
     onProgress: options.onProgress,
@@ -169,5 +189,6 @@ async function drain(
     if (step.done === true) {
       return step.value;
     }
+    options.onResult?.(step.value);
   }
 }

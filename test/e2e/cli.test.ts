@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { SafetensorsReader, captureActivations, loadModel, readInterventions } from '../../src/index.js';
-import { oraclePath } from '../helpers/oracle.js';
+import { oraclePath, relativeL2 } from '../helpers/oracle.js';
 import { writeTinyGguf } from '../helpers/tiny-gguf.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -114,7 +114,10 @@ describe('capture', () => {
     await using reader = await SafetensorsReader.open(path('acts.safetensors'));
     expect([...reader.header.tensors.keys()].sort()).toEqual([...expected.blocks.map((block) => block.name), 'tokens', 'sequence', 'position'].sort());
     for (const block of expected.blocks) {
-      expect(await reader.read(block.name)).toEqual({ shape: [4, 4], data: expected.get(block.site, block.layer).data });
+      const stored = await reader.read(block.name);
+      expect(stored.shape).toEqual([4, 4]);
+      // f32 products round differently by the number of rows in a pass, which the two sessions need not share.
+      expect(relativeL2(stored.data as Float32Array, expected.get(block.site, block.layer).data)).toBeLessThan(1e-5);
     }
     expect((await reader.read('sequence')).data).toEqual(Int32Array.of(0, 0, 1, 1));
     expect((await reader.read('position')).data).toEqual(Int32Array.of(0, 3, 0, 5));

@@ -1,9 +1,12 @@
 /** Generation: what a sequence says depends on itself alone; edits, sharing, streams, errors. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { GenerateOptions, GenerateResult, Intervention, Model, SequenceRequest, Session } from '../../src/index.js';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { captureActivations, generate, loadModel } from '../../src/index.js';
-import { oraclePath } from '../helpers/oracle.js';
+import { SafetensorsReader, captureActivations, captureToFile, generate, loadModel } from '../../src/index.js';
+import { oraclePath, relativeL2 } from '../helpers/oracle.js';
 
 const PREFIX = Array.from({ length: 24 }, (_, i) => (i * 7 + 3) % 90);
 
@@ -110,6 +113,27 @@ describe('runs', () => {
     for (const { site, layer } of reread.blocks) {
       expect(result?.activations?.get(site, layer).data).toEqual(reread.get(site, layer).data);
     }
+  });
+
+  test('completions of unequal length stream to a file without gaps, in the order of the requests', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'rewardlens-capture-')), 'rows.safetensors');
+    const requests: SequenceRequest[] = [9, 1, 30, 4, 17].map((maxTokens, seed) => ({ prompt: PREFIX.slice(0, 3 + seed), maxTokens, seed }));
+    const results: number[][] = [];
+    const manifest = await captureToFile(session, requests, { layers: 'all' }, path, { onResult: (result) => (results[result.index] = [...result.promptTokens, ...result.tokens].slice(0, result.processedTokens)) });
+    await using reader = await SafetensorsReader.open(path);
+    const expected = results.flat();
+    expect(manifest.rowCount).toBe(expected.length);
+    expect([...(await reader.read('tokens')).data]).toEqual(expected);
+    expect([...(await reader.read('sequence')).data]).toEqual(results.flatMap((tokens, i) => tokens.map(() => i)));
+    expect([...(await reader.read('position')).data]).toEqual(results.flatMap((tokens) => tokens.map((_, i) => i)));
+    const reread = await captureActivations(session, results, { layers: 'all' });
+    for (const { name, site, layer } of reread.blocks) {
+      const stored = await reader.read(name);
+      expect(stored.shape).toEqual([expected.length, 64]);
+      expect(relativeL2(stored.data as Float32Array, reread.get(site, layer).data)).toBeLessThan(3e-4); // one row or many: other kernels
+    }
+    expect(readdirSync(dirname(path))).toEqual(['rows.safetensors']);
+    rmSync(dirname(path), { recursive: true });
   });
 
   test('requests from a stream are pulled as results are taken, arms by name', async () => {
