@@ -195,6 +195,8 @@ class reference {
         native.n_threads = options_.threads;
         native.n_threads_batch = options_.threads;
         native.kv_unified = false;
+        // Flash attention off on the CPU, as in the engine (docs/engine.md); "as it comes" keeps llama.cpp's choice.
+        native.flash_attn_type = options_.pool == 0 ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
         native.swa_full = true;
         native.no_perf = true;
         context_ = llama_init_from_model(model_, native);
