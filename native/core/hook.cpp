@@ -11,12 +11,12 @@ namespace rewardlens {
 
 namespace {
 
-// Copies an input tensor (token ids, positions, KV indices) to the host. Inputs are small: a few bytes per token.
+// Copies an input tensor (token ids, positions, KV indices) to the host, into a buffer that was sized beforehand. Inputs
+// are small: a few bytes per token.
 template <typename T>
-std::vector<T> read_input(const ggml_tensor * tensor, size_t count) {
-    std::vector<T> out(count);
-    ggml_backend_tensor_get(tensor, out.data(), 0, count * sizeof(T));
-    return out;
+const T * read_input(const ggml_tensor * tensor, size_t count, std::vector<int64_t> & buffer) {
+    ggml_backend_tensor_get(tensor, buffer.data(), 0, count * sizeof(T));
+    return reinterpret_cast<const T *>(buffer.data());
 }
 
 constexpr float F16_MAX = 65504.0f;
@@ -73,6 +73,7 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
     }
     staging_.assign(static_cast<size_t>(max_rows) * static_cast<size_t>(max_width), 0.0f);
     output_index_.reserve(max_rows);
+    inputs_.resize(max_rows);
     captures_output_rows_ = std::any_of(watched_.begin(), watched_.end(), [](const watched_site & site) {
         return site.capture_block >= 0 && site.node.output_rows;
     });
@@ -262,7 +263,7 @@ void hook::verify_inputs(const ggml_tensor * tensor) {
             fail(error_code::decode_failed, "llama.cpp split a batch of " + std::to_string(n) + " rows that must stay whole");
             return;
         }
-        const auto tokens = read_input<int32_t>(tensor->src[1], n);
+        const int32_t * tokens = read_input<int32_t>(tensor->src[1], n, inputs_);
         for (size_t r = 0; r < n; ++r) {
             if (tokens[r] != (*rows_)[r].token) {
                 fail(error_code::decode_failed, "row map: token of row " + std::to_string(r) + " is not the submitted one");
@@ -271,7 +272,7 @@ void hook::verify_inputs(const ggml_tensor * tensor) {
         tokens_checked_ = true;
     } else if (tensor->op == GGML_OP_ROPE && !positions_checked_ && tensor->src[1] != nullptr &&
                tensor->src[1]->type == GGML_TYPE_I32 && tensor->src[1]->ne[0] >= static_cast<int64_t>(n)) {
-        const auto positions = read_input<int32_t>(tensor->src[1], n);
+        const int32_t * positions = read_input<int32_t>(tensor->src[1], n, inputs_);
         for (size_t r = 0; r < n; ++r) {
             if (positions[r] != (*rows_)[r].position) {
                 fail(error_code::decode_failed, "row map: position of row " + std::to_string(r) + " is not the submitted one");
@@ -280,7 +281,7 @@ void hook::verify_inputs(const ggml_tensor * tensor) {
         positions_checked_ = true;
     } else if (tensor->op == GGML_OP_SET_ROWS && !streams_checked_ && tensor->src[1] != nullptr &&
                plain_name(tensor->src[1]) == "attn_inp_k_idxs" && kv_size_ > 0) {
-        const auto cells = read_input<int64_t>(tensor->src[1], n);
+        const int64_t * cells = read_input<int64_t>(tensor->src[1], n, inputs_);
         for (size_t r = 0; r < n; ++r) {
             if (cells[r] / kv_size_ != (*rows_)[r].sequence) {
                 fail(error_code::decode_failed, "row map: sequence of row " + std::to_string(r) + " is not the submitted one");

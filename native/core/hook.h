@@ -71,7 +71,6 @@ class hook {
     // True when the row is captured at a site that only has rows for tokens flagged as outputs (the last layer).
     bool needs_output(const hook_row & row) const;
     bool captures_output_rows() const { return captures_output_rows_; }
-    bool exits_early() const { return exit_site_ >= 0; }
 
     static bool callback(ggml_tensor * tensor, bool ask, void * user_data);
 
@@ -96,7 +95,8 @@ class hook {
     std::map<std::string, name_group, std::less<>> by_name_;
     std::vector<uint8_t> watched_ops_;                    // [GGML_OP_COUNT] cheap first filter of nodes
     capture_plan plan_;
-    std::vector<float> staging_;
+    std::vector<float> staging_;    // rows of a tensor that is not in host memory
+    std::vector<int64_t> inputs_;   // token ids, positions or KV indices of a pass
     int exit_site_ = -1;
     bool captures_output_rows_ = false;
     int current_ = -1;  // first watched site of the node last asked for

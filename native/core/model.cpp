@@ -105,7 +105,6 @@ model::model(const model_params & params, const std::function<bool(float)> & on_
     native.devices = params.devices.empty() ? nullptr : devices.data();
     native.load_mode = load_mode(params.use_mmap, params.use_mlock);
     native.check_tensors = params.check_tensors;
-    native.vocab_only = params.vocab_only;
     native.progress_callback = on_llama_progress;
     native.progress_callback_user_data = &progress;
     model_ = llama_model_load_from_file(params.path.c_str(), native);

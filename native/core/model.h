@@ -19,7 +19,6 @@ struct model_params {
     bool use_mmap = true;
     bool use_mlock = false;
     bool check_tensors = false;         // validate tensor data (reads the whole file)
-    bool vocab_only = false;
 };
 
 // Facts that do not change while the model lives.

@@ -45,7 +45,6 @@ class session {
 
     int32_t context_length() const { return context_length_; }
     int32_t max_outputs() const { return max_outputs_; }
-    bool single_stream() const { return params_.parallel == 1; }
     // Partial sequences can be cut and copied: false for recurrent and hybrid memories.
     bool can_share_prefix() const { return !owner_->info().recurrent && !owner_->info().hybrid; }
 

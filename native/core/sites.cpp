@@ -242,14 +242,14 @@ resolved_site describe(const std::vector<node_record> & nodes, int ordinal, int6
 
 }  // namespace
 
-std::string plain_name(const ggml_tensor * tensor) {
-    const char * name = tensor->name;
-    const char * first = std::strchr(name, '#');
-    if (first == nullptr) {
+std::string_view plain_name(const ggml_tensor * tensor) {
+    const std::string_view name = tensor->name;
+    const size_t first = name.find('#');
+    if (first == std::string_view::npos) {
         return name;
     }
-    const char * last = std::strrchr(name, '#');
-    return last == first ? std::string(first + 1) : std::string(first + 1, last);
+    const size_t last = name.rfind('#');
+    return last == first ? name.substr(first + 1) : name.substr(first + 1, last - first - 1);
 }
 
 void graph_trace::add(const ggml_tensor * node) {
@@ -264,7 +264,7 @@ void graph_trace::add(const ggml_tensor * node) {
     record.contiguous = ggml_is_contiguous(node);
     for (int i = 0; i < GGML_MAX_SRC && node->src[i] != nullptr; ++i) {
         const ggml_tensor * source = node->src[i];
-        record.sources.push_back(plain_name(source));
+        record.sources.emplace_back(plain_name(source));
         auto it = by_pointer_.find(source);
         int ordinal = it == by_pointer_.end() ? NO_NODE : it->second;
         if (ordinal == NO_NODE && std::strchr(source->name, '#') != nullptr) {  // a copy made for another device

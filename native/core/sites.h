@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -37,7 +38,8 @@ class graph_trace {
 };
 
 // Name of a tensor with the scheduler's copy wrapping removed: "Vulkan0#l_out-3#0" → "l_out-3".
-std::string plain_name(const ggml_tensor * tensor);
+// A view into the tensor: valid as long as it keeps its name. Allocates nothing.
+std::string_view plain_name(const ggml_tensor * tensor);
 
 // One site of one layer, found or not.
 struct resolved_site {
