@@ -5,28 +5,34 @@ import importX from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 
 // Rooms of src/ and what each may import besides itself. cli/server → study → two branches that do not know each other:
-// live (needs a model) and pure (typed arrays in, typed arrays out). The check below insists that every folder of src/ is listed.
+// live (needs a model) and pure (typed arrays in, typed arrays out; probe training runs in the addon, without a model).
+// Between them stand data rooms that both may read. The check below insists that every folder of src/ is listed.
+const data = ['reward', 'dataset', 'store', 'stats'];
 const live = ['native', 'model', 'capture', 'intervene', 'run', 'rollout', 'ablate', 'apply'];
 const pure = ['probe', 'rank', 'rpe', 'report', 'export'];
 const allowed = {
   native: [],
+  reward: [],
+  dataset: ['reward'],
+  store: [],
+  stats: [],
   model: ['native'],
   capture: ['native', 'model'],
   intervene: ['native', 'model', 'capture'],
   run: ['native', 'model', 'capture', 'intervene'],
-  rollout: ['native', 'model', 'capture', 'intervene', 'run'],
-  ablate: ['native', 'model', 'capture', 'intervene', 'run', 'rollout'],
-  apply: ['native', 'model', 'capture', 'intervene', 'run', 'rollout'],
-  probe: [],
-  rank: ['probe'],
-  rpe: ['probe'],
+  rollout: ['native', 'model', 'capture', 'intervene', 'run', ...data],
+  ablate: ['native', 'model', 'capture', 'intervene', 'run', 'rollout', ...data],
+  apply: ['native', 'model', 'capture', 'intervene', 'run', 'rollout', ...data],
+  probe: ['native', 'store', 'stats'],
+  rank: ['probe', 'stats'],
+  rpe: ['probe', 'stats'],
   export: [],
-  report: ['probe', 'rank', 'rpe', 'export'],
+  report: ['probe', 'rank', 'rpe', 'export', 'stats'],
   util: [],
-  study: [...live, ...pure],
-  server: [...live, ...pure, 'study'],
-  cli: [...live, ...pure, 'study', 'server'],
-  demo: [...live, ...pure, 'study', 'server'],
+  study: [...data, ...live, ...pure],
+  server: [...data, ...live, ...pure, 'study'],
+  cli: [...data, ...live, ...pure, 'study', 'server'],
+  demo: [...data, ...live, ...pure, 'study', 'server'],
 };
 // Leaves that every room may import: the error class, and helpers that know nothing about rewardlens.
 const shared = ['native/errors.ts', 'util'];
