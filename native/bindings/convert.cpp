@@ -73,6 +73,7 @@ position_set read_positions(const Napi::Object & owner) {
                                      {{"all", position_kind::all},
                                       {"prompt", position_kind::prompt},
                                       {"completion", position_kind::completion},
+                                      {"response", position_kind::response},
                                       {"last", position_kind::last},
                                       {"s0", position_kind::s0},
                                       {"list", position_kind::list}});

@@ -80,6 +80,7 @@ bool position_set::contains(int32_t position, int32_t prompt_length) const {
         case position_kind::all:        return true;
         case position_kind::prompt:     return position < prompt_length;
         case position_kind::completion: return position >= prompt_length;
+        case position_kind::response:   return position >= prompt_length - 1;
         case position_kind::s0:         return position == prompt_length - 1;
         case position_kind::last:       return false;
         case position_kind::list:
@@ -95,6 +96,7 @@ int32_t position_set::first(int32_t prompt_length) const {
         case position_kind::all:        return from;
         case position_kind::prompt:     return from < prompt_length ? from : NEVER;
         case position_kind::completion: return std::max(from, prompt_length);
+        case position_kind::response:   return std::max(from, prompt_length - 1);
         case position_kind::s0:         return prompt_length - 1 >= from ? prompt_length - 1 : NEVER;
         case position_kind::last:       return std::max(from, prompt_length - 1);
         case position_kind::list: break;
@@ -114,6 +116,7 @@ bool position_set::depends_on_prompt_length() const {
         case position_kind::all:
         case position_kind::prompt:
         case position_kind::completion: return false;
+        case position_kind::response:
         case position_kind::last:
         case position_kind::s0:         return true;
         case position_kind::list:       return !list.empty() && list.front() < 0;

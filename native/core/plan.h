@@ -16,7 +16,8 @@ constexpr int SITE_COUNT = 6;
 const char * site_name(site_id site);
 site_id site_from_name(const std::string & name);
 
-enum class position_kind : uint8_t { all, prompt, completion, last, s0, list };
+// `response` is s0 and the completion: the states from which tokens are sampled.
+enum class position_kind : uint8_t { all, prompt, completion, response, last, s0, list };
 
 // Which positions of a sequence. `list` entries ≥ 0 are absolute, < 0 count from the end of the prompt (-1 = s_0).
 struct position_set {

@@ -155,6 +155,8 @@ static void test_position_sets() {
     CHECK_EQ(members(positions(position_kind::prompt), 3, 6), std::string("0 1 2 "));
     CHECK_EQ(members(positions(position_kind::prompt, 2), 3, 6), std::string("2 "));
     CHECK_EQ(members(positions(position_kind::completion), 3, 6), std::string("3 4 5 "));
+    CHECK_EQ(members(positions(position_kind::response), 3, 6), std::string("2 3 4 5 "));
+    CHECK_EQ(members(positions(position_kind::response, 4), 3, 6), std::string("4 5 "));
     CHECK_EQ(members(positions(position_kind::completion, 5), 3, 6), std::string("5 "));
     CHECK_EQ(members(positions(position_kind::s0), 3, 6), std::string("2 "));
     CHECK_EQ(members(positions(position_kind::s0, 3), 3, 6), std::string());

@@ -59,10 +59,15 @@ export async function parseCommandLine(argv: readonly string[], commands: readon
       throw error instanceof UsageError ? error : new UsageError((message ?? error.message).replace(/^Unknown arguments?/, 'unexpected'));
     });
   for (const entry of commands) {
+    const words = entry.positionals ?? [];
+    const usage = [entry.name, ...words.map(({ name }) => `[${name}]`)].join(' ');
     parser.command(
-      entry.name,
+      usage,
       entry.describe,
-      (sub) => sub.usage(`$0 ${entry.name} [options]\n\n${entry.describe}`).options(entry.options),
+      (sub) => {
+        words.forEach(({ name, describe }) => sub.positional(name, { type: 'string', describe }));
+        return sub.usage(`$0 ${usage} [options]\n\n${entry.describe}`).options(entry.options);
+      },
       (values) => {
         selected = { command: entry, flags: new Flags(values) };
       },

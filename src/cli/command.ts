@@ -26,6 +26,8 @@ export interface Io {
 export interface Command {
   readonly name: string;
   readonly describe: string;
+  /** Words after the command that are not flags, in order; read like flags, by name. */
+  readonly positionals?: readonly { readonly name: string; readonly describe: string }[];
   readonly options: OptionTable;
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   prepare(flags: Flags): (io: Io) => Promise<void>;

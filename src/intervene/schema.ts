@@ -60,8 +60,8 @@ const layers: z.ZodType<Layers> = choose<Layers>((value) =>
     : z.array(integer, '"all", a list of layers or a text such as "0,3-5"').min(1, 'at least one layer'),
 );
 
-const POSITIONS = ['all', 'prompt', 'completion', 's0'] as const;
-const positionNames = 'all, prompt, completion, s0 or a list of positions';
+const POSITIONS = ['all', 'prompt', 'completion', 'response', 's0'] as const;
+const positionNames = 'all, prompt, completion, response, s0 or a list of positions';
 const positions = choose<(typeof POSITIONS)[number] | number[]>((value) =>
   isList(value) ? z.array(integer).min(1, 'at least one position') : z.enum(POSITIONS, positionNames),
 );

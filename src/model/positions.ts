@@ -6,13 +6,14 @@ import { invalidArgument } from '../native/errors.js';
  * - `all`: every position that is computed
  * - `prompt`: the prompt's positions
  * - `completion`: sampled tokens (the last one is never fed back, so it has no state)
+ * - `response`: s_0 and the completion: the states from which tokens are sampled
  * - `s0`: the last prompt position, which predicts the first completion token
  * - `last`: the last position computed (capture only)
  * - a list: absolute positions; negative ones count from the end of the prompt, so -1 is s_0
  */
-export type Positions = 'all' | 'prompt' | 'completion' | 's0' | 'last' | readonly number[];
+export type Positions = 'all' | 'prompt' | 'completion' | 'response' | 's0' | 'last' | readonly number[];
 
-const NAMES = ['all', 'prompt', 'completion', 's0', 'last'];
+const NAMES = ['all', 'prompt', 'completion', 'response', 's0', 'last'];
 
 /** Checks a value from outside; throws INVALID_ARGUMENT naming `parameter`. */
 export function asPositions(value: unknown, parameter: string, options: { allowLast: boolean }): Positions {
@@ -61,6 +62,8 @@ export function countPositions(positions: Positions, promptLength: number, begin
       return span(0, promptLength);
     case 'completion':
       return span(promptLength, Infinity);
+    case 'response':
+      return span(promptLength - 1, Infinity);
     case 's0':
       return span(promptLength - 1, promptLength);
     case 'last':

@@ -97,7 +97,7 @@ export interface NativeSession {
 }
 
 export interface NativePositions {
-  kind: 'all' | 'prompt' | 'completion' | 'last' | 's0' | 'list';
+  kind: 'all' | 'prompt' | 'completion' | 'response' | 'last' | 's0' | 'list';
   list?: Int32Array;
   from?: number;
 }

@@ -108,7 +108,7 @@ describe('refused, with the path', () => {
     ['edits.json: interventions[0]: unknown key "foo"', [{ ...zero, foo: 1 }]],
     ['edits.json: interventions[0]: unknown key "neurons"', [{ kind: 'projectOut', layers: [0], neurons: [1], direction: [1] }]],
     ['edits.json: interventions[0].layers: expected ranges that go upwards, got "3-1"', [{ kind: 'zero', layers: '3-1' }]],
-    ['edits.json: interventions[0].positions: expected all, prompt, completion, s0 or a list of positions, got "last"', [{ ...zero, positions: 'last' }]],
+    ['edits.json: interventions[0].positions: expected all, prompt, completion, response, s0 or a list of positions, got "last"', [{ ...zero, positions: 'last' }]],
     ['edits.json: interventions[0].direction.3[1]: expected a finite number, got "b"', [{ kind: 'add', layers: [3], direction: { 3: [1, 'b'] } }]],
     ['edits.json: interventions[0].rows[1][0]: expected a finite number, got null', [{ kind: 'resample', layers: [0], rows: [[1], [null]] }]],
     ['edits.json: interventions[0].max: expected a finite number, but it is missing', [{ kind: 'clamp', layers: [0], min: 1 }]],

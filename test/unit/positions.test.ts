@@ -13,6 +13,8 @@ function belongs(positions: Positions, p: number, promptLength: number, end: num
       return p < promptLength;
     case 'completion':
       return p >= promptLength;
+    case 'response':
+      return p >= promptLength - 1;
     case 's0':
       return p === promptLength - 1;
     case 'last':
@@ -23,7 +25,7 @@ function belongs(positions: Positions, p: number, promptLength: number, end: num
 }
 
 describe('countPositions', () => {
-  const names: Positions[] = ['all', 'prompt', 'completion', 's0'];
+  const names: Positions[] = ['all', 'prompt', 'completion', 'response', 's0'];
 
   test('random cases equal brute force', () => {
     const random = createRandom(7);
@@ -34,7 +36,7 @@ describe('countPositions', () => {
       const begin = below(promptLength + 1);
       const from = below(3) === 0 ? below(16) : 0;
       const list = Array.from({ length: 1 + below(5) }, () => below(40) - 20);
-      const positions = names[below(6)] ?? list;
+      const positions = names[below(7)] ?? list;
       let expected = 0;
       for (let p = begin; p < end; p++) {
         expected += p >= from && belongs(positions, p, promptLength, end) ? 1 : 0;
@@ -68,7 +70,7 @@ describe('asPositions', () => {
   });
 
   test.each<[unknown, string]>([
-    ['last', 'x: expected all, prompt, completion, s0 or a list of positions, got "last"'],
+    ['last', 'x: expected all, prompt, completion, response, s0 or a list of positions, got "last"'],
     [[], 'x: expected at least one position'],
     [[0, 1.5], 'x[1]: expected an integer position, got 1.5'],
     [3, 'got 3'],
