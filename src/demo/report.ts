@@ -2,7 +2,7 @@
 import type { RunProgress } from '../run/engine.js';
 import type { Problem } from '../rollout/dataset.js';
 import type { GenerateResult } from '../run/generate.js';
-import { wilson } from '../util/statistics.js';
+import { wilson } from '../stats/proportion.js';
 
 /** A problem with its completion and verdict. */
 export interface Answer {

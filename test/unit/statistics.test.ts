@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { mulberry32, pickRandom } from '../../src/util/random.js';
-import { wilson } from '../../src/util/statistics.js';
+import { wilson } from '../../src/stats/proportion.js';
 
 describe('wilson', () => {
   // statsmodels.stats.proportion.proportion_confint(k, n, method='wilson')
