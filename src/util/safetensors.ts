@@ -165,6 +165,32 @@ export class SafetensorsWriter {
   }
 }
 
+/** A tensor in memory. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array;
+}
+
+/** Writes tensors of any shapes at once, in the order given; the file appears complete. Errors: IO. */
+export async function saveTensors(path: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string>): Promise<void> {
+  const specs = [...tensors].map(([name, { shape, data }]): TensorSpec => ({ name, shape, dtype: data instanceof Float32Array ? 'F32' : 'I32' }));
+  const parts = [encodeHeader(specs, metadata), ...[...tensors.values()].map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))];
+  try {
+    const file = await open(`${path}.partial`, 'w');
+    try {
+      for (const part of parts) {
+        await file.writeFile(part); // goes on from the current place
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.partial`, path);
+  } catch (error) {
+    throw new RewardLensError('IO', `writing '${path}' failed: ${(error as Error).message}`, { cause: error, details: { path } });
+  }
+}
+
 /** Header of an open safetensors file. */
 export interface SafetensorsHeader {
   metadata: Record<string, string>;
