@@ -20,8 +20,8 @@ export interface TrajectoryEntry {
   /** Number of states s_0 … : rows from s_0 on. */
   readonly stateCount: number;
   readonly promptLength: number;
-  /** Mean natural-log probability of the sampled tokens, NaN when it was not recorded. */
-  readonly meanLogProbability: number;
+  /** Mean natural-log probability of the tokens sampled before the middle and before the last state, NaN when there are none. */
+  readonly meanLogProbability: { readonly middle: number; readonly last: number };
   /** Entropy (nats) of the first token's distribution, NaN when it was not recorded. */
   readonly firstEntropy: number;
   /** Byte range of its line in trajectories.jsonl. */
@@ -64,7 +64,11 @@ function cutSegments(segments: readonly Segment[], skip: number): Segment[] {
   return out;
 }
 
-const mean = (values: unknown): number => (Array.isArray(values) && values.length > 0 ? (values as number[]).reduce((a, b) => a + b, 0) / values.length : NaN);
+/** Mean of the first `count` of what may be a list of numbers. */
+function meanOf(values: unknown, count: number): number {
+  const list = Array.isArray(values) ? (values as number[]).slice(0, count) : [];
+  return list.length === 0 ? NaN : list.reduce((a, b) => a + b, 0) / list.length;
+}
 
 function toEntry(value: unknown, info: StoreInfo, where: string, place: { offset: number; bytes: number }): TrajectoryEntry {
   const parsed = lineSchema.safeParse(value);
@@ -76,14 +80,15 @@ function toEntry(value: unknown, info: StoreInfo, where: string, place: { offset
     throw invalidArgument(`${where}: promptLength`, 'the number of prompt tokens, as the store holds rows of all positions', undefined);
   }
   const rows = cutSegments(line.rows ?? [], info.positions === 'all' ? (line.promptLength ?? 1) - 1 : 0);
+  const stateCount = rows.reduce((sum, [, begin, end]) => sum + end - begin, 0);
   return {
     problem: line.problem,
     sample: line.sample ?? 0,
     reward: line.reward,
     rows,
-    stateCount: rows.reduce((sum, [, begin, end]) => sum + end - begin, 0),
+    stateCount,
     promptLength: line.promptLength ?? NaN,
-    meanLogProbability: mean(line.logProbabilities),
+    meanLogProbability: { middle: meanOf(line.logProbabilities, Math.floor((stateCount - 1) / 2)), last: meanOf(line.logProbabilities, stateCount - 1) },
     firstEntropy: Array.isArray(line.entropies) && line.entropies.length > 0 ? Number(line.entropies[0]) : NaN,
     ...place,
   };
