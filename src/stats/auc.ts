@@ -191,9 +191,12 @@ function firstIndex(sorted: Float64Array, passes: (value: number) => boolean): n
 function components(scores: Numbers, groups: Groups): Components {
   const up = gather(scores, groups.positives);
   const down = gather(scores, groups.negatives);
-  const v10 = placements(up, down.slice().sort());
-  const v01 = placements(down, up.slice().sort()).map((share) => 1 - share);
-  return { value: v10.reduce((sum, v) => sum + v, 0) / v10.length, v10, v01 };
+  const [sortedUp, sortedDown] = [up.slice().sort(), down.slice().sort()];
+  return {
+    value: mannWhitney(sortedUp, sortedDown),
+    v10: placements(up, sortedDown),
+    v01: placements(down, sortedUp).map((share) => 1 - share),
+  };
 }
 
 /** Obuchowski (1997), equations for S10, S01 and S11. */
