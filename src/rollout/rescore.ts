@@ -1,0 +1,62 @@
+/** Judging recorded trajectories again, without generating. */
+import { join } from 'node:path';
+import { RewardLensError, throwIfAborted } from '../native/errors.js';
+import type { Scorer, VerdictKind } from '../reward/types.js';
+import type { TrajectoryRecord } from '../store/format.js';
+import { FILES } from '../store/format.js';
+import { openLine, rewriteLines, sealLine } from '../store/journal.js';
+import { readRolloutFile, writeJson } from './folder.js';
+
+/** What rescoring changed. */
+export interface RescoreTotals {
+  readonly counts: Record<VerdictKind, number>;
+  /** Trajectories whose verdict is another than before. */
+  readonly changed: number;
+  /** The first few of them: problem, sample, verdict before and after. */
+  readonly examples: readonly { problem: string; sample: number; before: string; after: VerdictKind; reason: string }[];
+}
+
+const EXAMPLES = 10;
+
+/**
+ * Runs `scorer` over every trajectory of the rollout folder and replaces verdicts and rewards, all at once at the end: an
+ * interrupted run changes nothing. Texts, tokens and activations stay. Errors: IO; STORE_CORRUPT for a damaged line; ABORTED.
+ */
+export async function rescore(
+  directory: string,
+  scorer: Scorer,
+  options: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined } = {},
+): Promise<RescoreTotals> {
+  const path = join(directory, FILES.trajectories);
+  const file = await readRolloutFile(directory);
+  if (file === undefined) {
+    throw new RewardLensError('IO', `'${directory}' holds no rollout: '${join(directory, FILES.rollout)}' does not exist`, { details: { directory } });
+  }
+  const counts = { correct: 0, wrong: 0, unknown: 0 };
+  const examples: RescoreTotals['examples'][number][] = [];
+  let changed = 0;
+  let done = 0;
+  await rewriteLines(path, async (line) => {
+    throwIfAborted('rescoring', options.signal);
+    const opened = openLine(line.text);
+    if ('fault' in opened) {
+      if (!line.complete) {
+        return undefined;
+      }
+      throw new RewardLensError('STORE_CORRUPT', `${path}:${line.number}: ${opened.fault}`, { details: { path, line: line.number } });
+    }
+    const { crc32: _seal, ...old } = opened.value as unknown as TrajectoryRecord & { crc32?: string };
+    const verdict = await scorer.score({ text: old.text, gold: old.gold, problem: { id: old.problem } });
+    counts[verdict.verdict]++;
+    if (verdict.verdict !== old.verdict) {
+      changed++;
+      if (examples.length < EXAMPLES) {
+        examples.push({ problem: old.problem, sample: old.sample, before: old.verdict, after: verdict.verdict, reason: verdict.reason });
+      }
+    }
+    options.onProgress?.(++done);
+    return sealLine({ ...old, verdict: verdict.verdict, reward: verdict.reward, extracted: verdict.extracted ?? null, reason: verdict.reason });
+  });
+  await writeJson(join(directory, FILES.rollout), { ...file, about: { ...file.about, check: scorer.name, checkFingerprint: scorer.fingerprint } });
+  return { counts, changed, examples };
+}
