@@ -22,6 +22,10 @@ export interface TrajectoryEntry {
   readonly promptLength: number;
   /** Mean natural-log probability of the tokens sampled before the middle and before the last state, NaN when there are none. */
   readonly meanLogProbability: { readonly middle: number; readonly last: number };
+  readonly verdict: string;
+  readonly finishReason: string;
+  /** Sampled tokens; the number of states when they were not recorded. */
+  readonly tokenCount: number;
   /** Entropy (nats) of the first token's distribution, NaN when it was not recorded. */
   readonly firstEntropy: number;
   /** Byte range of its line in trajectories.jsonl. */
@@ -88,6 +92,9 @@ function toEntry(value: unknown, info: StoreInfo, where: string, place: { offset
     rows,
     stateCount,
     promptLength: line.promptLength ?? NaN,
+    verdict: typeof line.verdict === 'string' ? line.verdict : line.reward === null ? 'unknown' : line.reward > 0.5 ? 'correct' : 'wrong',
+    finishReason: typeof line.finishReason === 'string' ? line.finishReason : 'unknown',
+    tokenCount: Array.isArray(line.tokens) ? line.tokens.length : stateCount,
     meanLogProbability: { middle: meanOf(line.logProbabilities, Math.floor((stateCount - 1) / 2)), last: meanOf(line.logProbabilities, stateCount - 1) },
     firstEntropy: Array.isArray(line.entropies) && line.entropies.length > 0 ? Number(line.entropies[0]) : NaN,
     ...place,
@@ -98,6 +105,7 @@ function toEntry(value: unknown, info: StoreInfo, where: string, place: { offset
 export class ActivationStore implements AsyncDisposable {
   readonly directory: string;
   readonly info: StoreInfo;
+  /** Ordered by problem and sample. */
   readonly trajectories: readonly TrajectoryEntry[];
   readonly #files = new Map<string, Promise<{ file: FileHandle; dataStart: number }>>();
 
@@ -127,6 +135,8 @@ export class ActivationStore implements AsyncDisposable {
       }
       trajectories.push(toEntry(opened.value, info, `${path}:${line.number}`, { offset: line.offset, bytes: line.bytes }));
     }
+    // Sequences finish in any order; what is computed from them must not depend on it.
+    trajectories.sort((a, b) => (a.problem === b.problem ? a.sample - b.sample : a.problem < b.problem ? -1 : 1));
     return new ActivationStore(directory, info, trajectories);
   }
 

@@ -113,7 +113,7 @@ async function stateMethods(input: RankInput, layer: number, options: RankOption
 /** Ranks the neurons of every layer and prunes its probe. Errors: those of reading, ABORTED. Cost: docs/probe.md. */
 export async function rankNeurons(input: RankInput, options: RankOptions): Promise<Pick<DatasetResult, 'ranking' | 'pruning'>> {
   const { data, split, bestLayer } = input;
-  const states = byPlace(() => new Float32Array(0));
+  const states = byPlace((): Float32Array => new Float32Array(0));
   for (const place of PLACES) {
     states[place] = await statesAt(data, split.test, place);
   }

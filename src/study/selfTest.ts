@@ -114,7 +114,7 @@ const PLANTED_SCORER: Scorer = {
 };
 
 async function modelFit(file: string, directory: string, options: SelfTestOptions): Promise<Fitted & { planted: number }> {
-  await using model = await loadModel(fileURLToPath(new URL(`../../models/${file}`, import.meta.url)), { gpuLayers: 0, signal: options.signal });
+  await using model = await loadModel(fileURLToPath(new URL(`../../models/${file}`, import.meta.url)), { gpuLayers: 0, ...(options.signal === undefined ? {} : { signal: options.signal }) });
   await using session = model.createSession({ parallel: 32, contextLength: 64, threads: options.threads });
   await runRollout(session, {
     directory,

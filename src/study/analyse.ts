@@ -1,0 +1,159 @@
+/** From a rollout folder to its results: probes, held-out numbers, neurons. Two stages, each kept in the folder. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LayerMoments, TrajectoryData } from '../probe/data.js';
+import { measureMoments, trajectoryData } from '../probe/data.js';
+import type { Split } from '../probe/split.js';
+import { splitByProblem } from '../probe/split.js';
+import type { ProbeJob, TrainOptions, TrainedProbe } from '../probe/train.js';
+import { trainProbes } from '../probe/train.js';
+import type { Sink } from '../rank/sinks.js';
+import { findSinks } from '../rank/sinks.js';
+import type { DatasetResult } from '../report/schema.js';
+import { readRolloutFile } from '../rollout/folder.js';
+import { proportion } from '../stats/proportion.js';
+import { FILES } from '../store/format.js';
+import { ActivationStore } from '../store/reader.js';
+import { SafetensorsReader } from '../util/safetensors.js';
+import { packageVersion } from '../util/version.js';
+import { MAIN_PROBE, baselineResults, calibrationResults, chooseLayer, evaluateProbes, layerResults } from './evaluate.js';
+import { exampleTrajectories } from './examples.js';
+import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
+import { loadProbes, saveProbes } from './probeFiles.js';
+import { rankNeurons } from './rank.js';
+import { rolloutResult } from './rolloutResult.js';
+import type { Staged } from './stage.js';
+import { fileHash, hashOf, runStage } from './stage.js';
+
+/** Files of the analysis inside a rollout folder. */
+export const ANALYSIS_FILES = { probes: 'probes.safetensors', probe: 'probe.json', rank: 'rank.json', stream: 'stream.safetensors' } as const;
+
+/** Raised when the meaning of a stage's result changes. */
+const PROBE_VERSION = 1;
+const RANK_VERSION = 1;
+
+/** The probes to train for `settings`: per layer the value probe, its variants and its nulls. */
+export function probeJobs(layers: readonly number[], settings: ProbeSettings): ProbeJob[] {
+  const [target, ...others] = settings.targets;
+  const base = { hidden: settings.hidden, head: settings.head, target: target ?? 'mc', lambda: settings.lambda, inputs: settings.inputs, shuffledRewards: false } as const;
+  return layers.flatMap((layer): ProbeJob[] => [
+    { ...base, name: MAIN_PROBE, layer },
+    ...others.map((other) => ({ ...base, name: other, layer, target: other })),
+    { ...base, name: 'linear', layer, hidden: 0 },
+    { ...base, name: settings.inputs === 'zscore' ? 'raw' : 'zscore', layer, inputs: settings.inputs === 'zscore' ? 'raw' : 'zscore' },
+    { ...base, name: 'shuffled', layer, shuffledRewards: true },
+  ]);
+}
+
+function trainOptions(settings: ProbeSettings, work: WorkOptions): TrainOptions {
+  return {
+    ...settings,
+    threads: work.threads,
+    signal: work.signal,
+    onProgress: ({ epoch, maxEpochs, share, active }) => work.onProgress?.('training probes', (epoch + share) / maxEpochs, `epoch ${epoch + 1}, ${active} probes still improving`),
+  };
+}
+
+/** What the probe stage says of itself. */
+export interface ProbeStage {
+  readonly probesSha256: string;
+  readonly settings: ProbeSettings;
+}
+
+/**
+ * Trains the probes of a store, unless that was done with the same trajectories and settings. Writes
+ * `probes.safetensors` and `probe.json` in the folder. Errors: those of the store and of training.
+ */
+export async function probeStage(directory: string, settings: ProbeSettings, work: WorkOptions): Promise<Staged<ProbeStage>> {
+  const inputs = { stage: 'probe', version: PROBE_VERSION, rewardlens: packageVersion(), trajectories: await fileHash(join(directory, FILES.trajectories)), store: await fileHash(join(directory, FILES.store)), settings };
+  const path = join(directory, ANALYSIS_FILES.probes);
+  return runStage(join(directory, ANALYSIS_FILES.probe), inputs, async () => {
+    await mkdir(directory, { recursive: true });
+    await using store = await ActivationStore.open(directory);
+    const data = trajectoryData(store, settings.site);
+    const split = splitOf(data, settings);
+    const moments = await measureMoments(data, split.train, work.signal);
+    const probes = await trainProbes(data, split, moments, probeJobs(data.layers, settings), trainOptions(settings, work));
+    await saveProbes(path, probes, { settings, site: settings.site, trajectories: inputs.trajectories });
+    return { probesSha256: await fileHash(path), settings };
+  });
+}
+
+function splitOf(data: TrajectoryData, settings: ProbeSettings): Split {
+  return splitByProblem(data.problems, { seed: settings.seed, test: settings.test, validation: settings.validation });
+}
+
+/** The analysis part of a data set's result; the rest comes from the rollout. */
+export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256' | 'check'>;
+
+/**
+ * Judges the probes on held-out trajectories and ranks neurons, unless that was done with the same probes and settings.
+ * Writes `rank.json` in the folder. Needs the probe stage. Errors: those of reading, ABORTED.
+ */
+export async function rankStage(directory: string, probe: ProbeStage, settings: RankSettings, work: WorkOptions): Promise<Staged<RankStage>> {
+  const inputs = { stage: 'rank', version: RANK_VERSION, rewardlens: packageVersion(), probe: hashOf(probe), trajectories: await fileHash(join(directory, FILES.trajectories)), settings };
+  return runStage(join(directory, ANALYSIS_FILES.rank), inputs, async () => {
+    await using store = await ActivationStore.open(directory);
+    const data = trajectoryData(store, probe.settings.site);
+    const probes = await loadProbes(join(directory, ANALYSIS_FILES.probes));
+    return analyse({ directory, store, data, probes }, probe.settings, settings, work);
+  });
+}
+
+interface Loaded {
+  directory: string;
+  store: ActivationStore;
+  data: TrajectoryData;
+  probes: TrainedProbe[];
+}
+
+async function analyse({ directory, store, data, probes }: Loaded, settings: ProbeSettings, rank: RankSettings, work: WorkOptions): Promise<RankStage> {
+  const split = splitOf(data, settings);
+  const moments = await measureMoments(data, split.train, work.signal);
+  const sinks = await sinksOf(directory, data, moments);
+  work.onProgress?.('evaluating probes', 0, '');
+  const evaluation = await evaluateProbes(data, split, probes, { seed: settings.seed, threads: work.threads, signal: work.signal });
+  const layers = layerResults(evaluation, data, sinks);
+  const bestLayer = chooseLayer(layers);
+  const layer = data.layers[bestLayer] as number;
+  const ranked = await rankNeurons(
+    { data, split, moments, probes, sinks, bestLayer },
+    { ...rank, refit: rank.refit ? trainOptions(settings, work) : undefined, seed: settings.seed, threads: work.threads, signal: work.signal, onProgress: (done, total) => work.onProgress?.('ranking neurons', done / total, `layer ${done} of ${total}`) },
+  );
+  const main = probes.find((entry) => entry.name === MAIN_PROBE && entry.layer === layer) as TrainedProbe;
+  const correct = split.test.reduce((sum, i) => sum + (data.rewards[i] as number), 0);
+  return {
+    rollout: rolloutResult(store, await readRolloutFile(directory)),
+    split: {
+      seed: settings.seed,
+      train: split.train.length,
+      validation: split.validation.length,
+      test: split.test.length,
+      testProblems: new Set(split.test.map((i) => data.problems[i])).size,
+      testAccuracy: proportion(correct, split.test.length),
+    },
+    probe: { ...settings },
+    layers,
+    bestLayer,
+    baselines: baselineResults(evaluation, store, data, split, layer),
+    calibration: calibrationResults(evaluation, layer),
+    ...ranked,
+    examples: await exampleTrajectories(store, data, split, main, { count: rank.examples, gamma: settings.gamma, threads: work.threads }),
+  };
+}
+
+/** Massive coordinates per layer: measured over whole prompts where the rollout did that, else over the stored states. */
+async function sinksOf(directory: string, data: TrajectoryData, moments: readonly LayerMoments[]): Promise<Sink[][]> {
+  const reader = await SafetensorsReader.open(join(directory, ANALYSIS_FILES.stream)).catch(() => undefined);
+  if (reader === undefined) {
+    return moments.map(({ rms }) => findSinks(rms));
+  }
+  await using stream = reader;
+  const out: Sink[][] = [];
+  for (const layer of data.layers) {
+    const rms = await stream.read(`${data.site}.${layer}.rms`);
+    const max = await stream.read(`${data.site}.${layer}.max`);
+    out.push(findSinks(rms.data, { maxAbs: max.data }));
+  }
+  return out;
+}
