@@ -27,7 +27,7 @@ export interface PruningOptions {
   /** RMS of each input over training rows. */
   rms: Numbers;
   seed: number;
-  /** Random and matched sets per point, default 20; one where the set is everything. */
+  /** Random and matched sets per point, default 20; one where only one such set exists. */
   draws?: number;
   shares?: readonly number[];
   /** Inputs that no set holds (sinks). Share 1 is then everything else. */
@@ -88,13 +88,15 @@ export function pruningSets({ scores, rms, seed, draws = 20, shares, exclude = [
   const nextSeed = (): number => Math.floor(random() * 2 ** 32);
   return keptCounts(available, shares).map(({ share, kept }) => {
     const top = topNeurons(scores, kept, excluded);
-    const seeds = Array.from({ length: kept === available ? 1 : draws }, nextSeed);
+    const seeds = Array.from({ length: draws }, nextSeed);
+    // one where there is but one set: everything, or everything that was not kept
+    const few = (only: boolean): number[] => (only ? seeds.slice(0, 1) : seeds);
     return {
       share,
       kept,
       top,
-      random: seeds.map((own) => randomNeurons(scores.length, kept, own, excluded)),
-      matched: seeds.map((own) => matchedNeurons(top, rms, { seed: own, exclude: excluded })),
+      random: few(kept === available).map((own) => randomNeurons(scores.length, kept, own, excluded)),
+      matched: few(2 * kept >= available).map((own) => matchedNeurons(top, rms, { seed: own, exclude: excluded })),
     };
   });
 }

@@ -123,12 +123,21 @@ function groupItems(rewards: Numbers, clusters: ArrayLike<unknown> | undefined, 
   checkFinite('rewards', rewards);
   const items = Array.from({ length: rewards.length }, (_, i) => i);
   const isPositive = (i: number): boolean => (rewards[i] as number) > threshold;
+  const cluster = clusters === undefined ? Int32Array.from(items) : numberClusters(clusters, rewards.length);
+  return {
+    positives: Int32Array.from(items.filter(isPositive)),
+    negatives: Int32Array.from(items.filter((i) => !isPositive(i))),
+    cluster,
+    clusters: cluster.reduce((most, c) => Math.max(most, c + 1), 0),
+  };
+}
+
+/** Clusters numbered from 0 in the order in which they come. */
+function numberClusters(clusters: ArrayLike<unknown>, items: number): Int32Array {
+  checkLength('clusters', clusters, items, 'reward');
   const numbers = new Map<unknown, number>();
-  if (clusters !== undefined) {
-    checkLength('clusters', clusters, rewards.length, 'reward');
-  }
-  const cluster = Int32Array.from(items, (i) => {
-    const name = clusters === undefined ? i : clusters[i];
+  return Int32Array.from({ length: items }, (_, i) => {
+    const name = clusters[i];
     if (name === undefined || name === null) {
       throw invalidArgument(`clusters[${i}]`, 'the name or number of a cluster', name);
     }
@@ -136,12 +145,6 @@ function groupItems(rewards: Numbers, clusters: ArrayLike<unknown> | undefined, 
     numbers.set(name, number);
     return number;
   });
-  return {
-    positives: Int32Array.from(items.filter(isPositive)),
-    negatives: Int32Array.from(items.filter((i) => !isPositive(i))),
-    cluster,
-    clusters: numbers.size,
-  };
 }
 
 function gather(values: Numbers, indices: Int32Array): Float64Array {

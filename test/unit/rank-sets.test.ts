@@ -56,6 +56,7 @@ describe('matched sets', () => {
 
   test('with one candidate to choose from: the nearest', () => {
     expect(matchedNeurons([2], [1, 2, 3, 3.5, 9], { seed: 0, nearest: 1 }).neurons).toEqual([3]);
+    expect(matchedNeurons([2], [1, 2.8, 3, 3.5, 9], { seed: 0, nearest: 1 }).neurons).toEqual([1]);
     // beyond the caliper only the nearest, whatever the seed
     for (let seed = 0; seed < 10; seed++) {
       expect(matchedNeurons([4], [1, 2, 3, 3.5, 9], { seed }).neurons).toEqual([3]);
@@ -107,6 +108,8 @@ describe('pruning curve', () => {
       const sets = [top, ...random, ...matched.map(({ neurons }) => neurons)];
       sets.forEach((set) => expect([new Set(set).size, set.includes(40)]).toEqual([kept, false]));
     });
+    expect(pruningSets({ ...options, shares: [0.5] })[0]?.matched.length).toBe(1);
+    expect(points[1]?.matched.length).toBe(8);
     expect(points[1]?.top.slice(0, 2)).toEqual([17, 30]);
     expect(new Set(points[1]?.random.map(String)).size).toBe(8);
     expect(pruningSets(options)).toEqual(pruningSets(options));

@@ -66,6 +66,7 @@ describe('auc', () => {
     expect(() => auc([1, NaN], [1, 0])).toThrow('scores[1]: expected a finite number, got NaN');
     expect(() => auc([1, 2], [1, NaN])).toThrow('rewards[1]');
     expect(() => aucEstimate([1, 2], [1, 0], ['a'])).toThrow('clusters: expected 2 values');
+    expect(() => aucEstimate([1, 2], [1, 0], ['a', undefined])).toThrow('clusters[1]: expected the name or number of a cluster');
     expect(() => aucColumns([1, 2, 3], 2, [1, 0])).toThrow('rows: expected 4 values');
   });
 
@@ -138,6 +139,7 @@ describe('variance', () => {
 
   test('a class in one cluster only: a value without interval', () => {
     expect(aucEstimate([1, 2, 3, 4], [0, 0, 1, 1], ['a', 'b', 'c', 'c'])).toEqual({ value: 1, low: null, high: null, n: 4 });
+    expect(aucEstimate([1, 4, 2, 3], [0, 0, 1, 1], ['c', 'c', 'a', 'b'])).toEqual({ value: 0.5, low: null, high: null, n: 4 });
     expect(aucEstimate([1, 2, 3], [0, 0, 1])).toEqual({ value: 1, low: null, high: null, n: 3 });
   });
 });
