@@ -22,8 +22,9 @@ export function placeIndices(states: number): ByPlace<number> {
 }
 
 /**
- * The ten decile states, at 5 %, 15 %, … 95 % of the trajectory: state ⌊(2k + 1) n / 20⌋ for k = 0..9, the one that lies
- * over the middle of the k-th tenth when every state takes 1/n of the length. With fewer than ten states some come twice.
+ * The ten decile states, at 5 %, 15 %, … 95 % of the trajectory: state ⌊(2k + 1) n / 20⌋ for k = 0..9, the one that
+ * lies over the middle of the k-th tenth when every state takes 1/n of the length. With fewer than ten states some come
+ * twice.
  */
 export function decileIndices(states: number): number[] {
   checkStates(states);
@@ -31,7 +32,11 @@ export function decileIndices(states: number): number[] {
 }
 
 /** {@link aucEstimate} at each place: predictions, rewards and problems run over the same trajectories. */
-export function aucByPlace(predictions: ByPlace<Numbers>, rewards: Numbers, problems?: ArrayLike<unknown>): ByPlace<Estimate> {
+export function aucByPlace(
+  predictions: ByPlace<Numbers>,
+  rewards: Numbers,
+  problems?: ArrayLike<unknown>,
+): ByPlace<Estimate> {
   return byPlace((place) => aucEstimate(predictions[place], rewards, problems));
 }
 

@@ -1,4 +1,6 @@
-/** Pruning curve: AUC of the probe when only a share of its inputs is kept, against random and magnitude-matched sets. */
+/**
+ * Pruning curve: AUC of the probe when only a share of its inputs is kept, against random and magnitude-matched sets.
+ */
 import { throwIfAborted } from '../native/errors.js';
 import { aucByPlace, byPlace, PLACES, type ByPlace, type Place } from '../probe/places.js';
 import { auc } from '../stats/auc.js';
@@ -67,10 +69,13 @@ export interface PruningRun {
 }
 
 /**
- * Numbers of inputs kept: max(1, round(share × available)) for each share, then one. Shares that come to the same number
- * appear once, under the largest.
+ * Numbers of inputs kept: max(1, round(share × available)) for each share, then one. Shares that come to the same
+ * number appear once, under the largest.
  */
-export function keptCounts(available: number, shares: readonly number[] = PRUNING_SHARES): { share: number; kept: number }[] {
+export function keptCounts(
+  available: number,
+  shares: readonly number[] = PRUNING_SHARES,
+): { share: number; kept: number }[] {
   const counts = new Map<number, number>();
   for (const share of [...shares].sort((a, b) => b - a).concat(1 / available)) {
     const kept = Math.max(1, Math.round(share * available));
@@ -103,7 +108,8 @@ export function pruningSets({ scores, rms, seed, draws = 20, shares, exclude = [
 
 /**
  * AUCs of every point at the three places. Cost: per point and place one call of `predict` with 1 + 2 × draws sets, and
- * one `refit` if given. ABORTED when `signal` fires, between calls; INVALID_ARGUMENT when `predict` returns another shape.
+ * one `refit` if given. ABORTED when `signal` fires, between calls; INVALID_ARGUMENT when `predict` returns another
+ * shape.
  */
 export async function pruningCurve(points: readonly PruningSets[], run: PruningRun): Promise<PruningPoint[]> {
   const curve: PruningPoint[] = [];
@@ -114,7 +120,8 @@ export async function pruningCurve(points: readonly PruningSets[], run: PruningR
   return curve;
 }
 
-async function pruningPoint({ share, kept, top, random, matched }: PruningSets, run: PruningRun): Promise<PruningPoint> {
+async function pruningPoint(point: PruningSets, run: PruningRun): Promise<PruningPoint> {
+  const { share, kept, top, random, matched } = point;
   const { rewards, problems, predict, refit, signal } = run;
   const n = rewards.length;
   const sets = [top, ...random, ...matched.map(({ neurons }) => neurons)];
@@ -144,5 +151,6 @@ async function pruningPoint({ share, kept, top, random, matched }: PruningSets, 
 /** Mean and central 95 % of AUCs. */
 function band(aucs: readonly number[]): Band {
   const known = aucs.filter((value) => !Number.isNaN(value));
-  return { mean: orNull(mean(known)), low: orNull(quantile(known, 0.025)), high: orNull(quantile(known, 0.975)), draws: aucs.length };
+  const [low, high] = [quantile(known, 0.025), quantile(known, 0.975)];
+  return { mean: orNull(mean(known)), low: orNull(low), high: orNull(high), draws: aucs.length };
 }

@@ -6,7 +6,8 @@ import { checkLength, type Numbers } from '../stats/estimate.js';
 
 /**
  * `l1-zscore`, `l1-raw`: {@link weightScores} of a probe with a hidden layer, trained on z-scored or on raw inputs;
- * `linear`: the same of a linear probe; `permutation`: {@link permutationScores}; `univariate`: {@link univariateScores}.
+ * `linear`: the same of a linear probe; `permutation`: {@link permutationScores}; `univariate`: {@link
+ * univariateScores}.
  */
 export const RANKING_METHODS = ['l1-zscore', 'l1-raw', 'linear', 'permutation', 'univariate'] as const;
 export type RankingMethod = (typeof RANKING_METHODS)[number];
@@ -22,9 +23,9 @@ export interface ProbeWeights {
 }
 
 /**
- * Σ_h |w1[h, i]|, the L1 norm of the first-layer column of input i, or |w2[i]| of a linear probe: Float64Array `[inputs]`.
- * On raw inputs this is the ranking of Xu et al. (2026), and it depends on the units of each coordinate: weights of a
- * coordinate 100 times as large are 100 times smaller for the same effect.
+ * Σ_h |w1[h, i]|, the L1 norm of the first-layer column of input i, or |w2[i]| of a linear probe: Float64Array
+ * `[inputs]`. On raw inputs this is the ranking of Xu et al. (2026), and it depends on the units of each coordinate:
+ * weights of a coordinate 100 times as large are 100 times smaller for the same effect.
  */
 export function weightScores({ inputs, hidden, w1, w2 }: ProbeWeights): Float64Array {
   checkLength('w1', w1, hidden * inputs, 'hidden unit and input');
@@ -45,15 +46,21 @@ export function weightScores({ inputs, hidden, w1, w2 }: ProbeWeights): Float64A
 export interface PermutationScores {
   /** AUC before minus AUC after; NaN with one class only. */
   aucDrop: Float64Array;
-  /** Mean squared error after minus before: finer than the drop of AUC, which cannot see changes that keep the order. */
+  /**
+   * Mean squared error after minus before: finer than the drop of AUC, which cannot see changes that keep the order.
+   */
   brierRise: Float64Array;
 }
 
 /**
- * Permutation importance (Breiman 2001): `reference` are the probe's predictions `[n]`, `permuted` those when input i alone
- * is permuted across the n items, `[inputs, n]` row-major. Of several permutations take the mean of the scores.
+ * Permutation importance (Breiman 2001): `reference` are the probe's predictions `[n]`, `permuted` those when input i
+ * alone is permuted across the n items, `[inputs, n]` row-major. Of several permutations take the mean of the scores.
  */
-export function permutationScores(reference: Numbers, permuted: Float32Array | Float64Array, rewards: Numbers): PermutationScores {
+export function permutationScores(
+  reference: Numbers,
+  permuted: Float32Array | Float64Array,
+  rewards: Numbers,
+): PermutationScores {
   const n = rewards.length;
   if (n === 0 || permuted.length % n !== 0) {
     throw invalidArgument('permuted', `a multiple of ${n} predictions, at least one item`, permuted.length);
@@ -67,7 +74,10 @@ export function permutationScores(reference: Numbers, permuted: Float32Array | F
   };
 }
 
-/** |AUC − 0.5| of every coordinate of `rows` (`[n, inputs]`) alone: no probe, no interaction, no units. See {@link aucColumns}. */
+/**
+ * |AUC − 0.5| of every coordinate of `rows` (`[n, inputs]`) alone: no probe, no interaction, no units. See {@link
+ * aucColumns}.
+ */
 export function univariateScores(rows: Numbers, inputs: number, rewards: Numbers): Float64Array {
   return aucColumns(rows, inputs, rewards).map((value) => Math.abs(value - 0.5));
 }

@@ -8,7 +8,9 @@ import { order } from './scores.js';
 /** Neurons that no set may hold, such as sinks. */
 export type Excluded = Iterable<number>;
 
-/** The `count` neurons with the highest scores, best first, without the excluded. INVALID_ARGUMENT when there are fewer. */
+/**
+ * The `count` neurons with the highest scores, best first, without the excluded. INVALID_ARGUMENT when there are fewer.
+ */
 export function topNeurons(scores: Numbers, count: number, exclude: Excluded = []): number[] {
   return take(allowed(order(scores), exclude), count);
 }
@@ -47,11 +49,11 @@ export interface MatchedSet {
 }
 
 /**
- * Another set of the same size whose members have about the RMS of the kept ones: nearest neighbours on log RMS, without
- * replacement, within a caliper (Rosenbaum & Rubin 1985). Each kept neuron, the largest first because its likes are rarest,
- * gets at random one of the nearest unused neurons outside `kept` and `exclude`. When these run out (more than half is kept)
- * the smallest kept neurons stand for themselves and are counted in `shared`; `meanRatio` and `worstRatio` say how far off
- * partners are.
+ * Another set of the same size whose members have about the RMS of the kept ones: nearest neighbours on log RMS,
+ * without replacement, within a caliper (Rosenbaum & Rubin 1985). Each kept neuron, the largest first because its likes
+ * are rarest, gets at random one of the nearest unused neurons outside `kept` and `exclude`. When these run out (more
+ * than half is kept) the smallest kept neurons stand for themselves and are counted in `shared`; `meanRatio` and
+ * `worstRatio` say how far off partners are.
  */
 export function matchedNeurons(
   kept: readonly number[],
@@ -84,7 +86,12 @@ export function matchedNeurons(
 }
 
 /** Positions in `pool` (ascending by size) of the `count` members nearest to `target`, nearest first. */
-function nearestPositions(pool: readonly number[], sizeOf: (neuron: number) => number, target: number, count: number): number[] {
+function nearestPositions(
+  pool: readonly number[],
+  sizeOf: (neuron: number) => number,
+  target: number,
+  count: number,
+): number[] {
   let [low, high] = [0, pool.length];
   while (low < high) {
     const middle = (low + high) >>> 1;

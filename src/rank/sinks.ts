@@ -20,11 +20,11 @@ export interface SinkRule {
 }
 
 /**
- * Coordinates whose RMS over rows is above `ratio` × the median RMS of the layer, or whose largest |h| is above `maxRatio` ×
- * it, by falling RMS. Sun et al. (2024, "Massive Activations in Large Language Models") call an activation massive when it is
- * above 100 and above 1000 × the median of its hidden state; their absolute 100 is left out (it depends on the model's
- * scale), and 20 is for RMS over many rows, where one massive position among 2500 is worth 1000 / √2500. Coordinates that
- * are always zero do not count for the median.
+ * Coordinates whose RMS over rows is above `ratio` × the median RMS of the layer, or whose largest |h| is above
+ * `maxRatio` × it, by falling RMS. Sun et al. (2024, "Massive Activations in Large Language Models") call an activation
+ * massive when it is above 100 and above 1000 × the median of its hidden state; their absolute 100 is left out (it
+ * depends on the model's scale), and 20 is for RMS over many rows, where one massive position among 2500 is worth 1000
+ * / √2500. Coordinates that are always zero do not count for the median.
  */
 export function findSinks(rms: Numbers, { ratio = 20, maxAbs, maxRatio = 1000 }: SinkRule = {}): Sink[] {
   checkFinite('rms', rms);

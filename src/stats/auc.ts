@@ -1,4 +1,6 @@
-/** Area under the ROC curve: value, variance, interval and paired difference, for independent and for clustered items. */
+/**
+ * Area under the ROC curve: value, variance, interval and paired difference, for independent and for clustered items.
+ */
 import { invalidArgument } from '../native/errors.js';
 import { checkFinite, checkLength, orNull, Z95, type Estimate, type Numbers } from './estimate.js';
 
@@ -13,7 +15,10 @@ interface Groups {
   clusters: number;
 }
 
-/** Placement values: V10 of each success (share of failures below it), V01 of each failure (share of successes above it). */
+/**
+ * Placement values: V10 of each success (share of failures below it), V01 of each failure (share of successes above
+ * it).
+ */
 interface Components {
   value: number;
   v10: Float64Array;
@@ -32,10 +37,15 @@ export function auc(scores: Numbers, rewards: Numbers, threshold = SUCCESS_THRES
 }
 
 /**
- * AUC of every column of `rows` (`[n, columns]` row-major, n = number of rewards) alone: Float64Array `[columns]`, NaN when
- * there is only one class. Below 0.5: high values mean failure. 3584 columns × 600 rows take about 0.15 s.
+ * AUC of every column of `rows` (`[n, columns]` row-major, n = number of rewards) alone: Float64Array `[columns]`, NaN
+ * when there is only one class. Below 0.5: high values mean failure. 3584 columns × 600 rows take about 0.15 s.
  */
-export function aucColumns(rows: Numbers, columns: number, rewards: Numbers, threshold = SUCCESS_THRESHOLD): Float64Array {
+export function aucColumns(
+  rows: Numbers,
+  columns: number,
+  rewards: Numbers,
+  threshold = SUCCESS_THRESHOLD,
+): Float64Array {
   const { positives, negatives } = groupItems(rewards, undefined, threshold);
   checkLength('rows', rows, rewards.length * columns, 'reward and column');
   checkFinite('rows', rows);
@@ -51,20 +61,26 @@ export function aucColumns(rows: Numbers, columns: number, rewards: Numbers, thr
 /**
  * Variance of the AUC: DeLong, DeLong & Clarke-Pearson (1988), or with `clusters` (the problem of each trajectory)
  * Obuchowski (1997), which is the same number when every cluster has one member. Placement values are found by binary
- * search in the sorted other class, as fast as the mid-ranks of Sun & Xu (2014). NaN when fewer than two clusters hold a
- * success or a failure.
+ * search in the sorted other class, as fast as the mid-ranks of Sun & Xu (2014). NaN when fewer than two clusters hold
+ * a success or a failure.
  */
-export function aucVariance(scores: Numbers, rewards: Numbers, clusters?: ArrayLike<unknown>, threshold = SUCCESS_THRESHOLD): number {
+export function aucVariance(
+  scores: Numbers,
+  rewards: Numbers,
+  clusters?: ArrayLike<unknown>,
+  threshold = SUCCESS_THRESHOLD,
+): number {
   const groups = groupItems(rewards, clusters, threshold);
   checkScores('scores', scores, rewards);
   return varianceOf(components(scores, groups), groups);
 }
 
 /**
- * AUC with a 95 % interval: normal on the logit scale with the variance of {@link aucVariance}; at exactly 0 or 1, where
- * that variance is 0, the score interval of Newcombe (2006, method 5) with the numbers of clusters that hold a success and
- * a failure. In simulations (docs/metrics.md) this covers 93 to 98 %, the plain normal interval as little as 37 %.
- * `value` is null with one class only, `low` and `high` too when a class is in fewer than two clusters. `n`: number of items.
+ * AUC with a 95 % interval: normal on the logit scale with the variance of {@link aucVariance}; at exactly 0 or 1,
+ * where that variance is 0, the score interval of Newcombe (2006, method 5) with the numbers of clusters that hold a
+ * success and a failure. In simulations (docs/metrics.md) this covers 93 to 98 %, the plain normal interval as little
+ * as 37 %. `value` is null with one class only, `low` and `high` too when a class is in fewer than two clusters. `n`:
+ * number of items.
  */
 export function aucEstimate(
   scores: Numbers,
@@ -110,8 +126,9 @@ export function aucDifference(
   if (Number.isNaN(variance)) {
     return { value: orNull(difference.value), low: null, high: null, n };
   }
+  const { value } = difference;
   const half = Z95 * Math.sqrt(variance);
-  return { value: difference.value, low: Math.max(-1, difference.value - half), high: Math.min(1, difference.value + half), n };
+  return { value, low: Math.max(-1, value - half), high: Math.min(1, value + half), n };
 }
 
 function checkScores(parameter: string, scores: Numbers, rewards: Numbers): void {
@@ -226,7 +243,12 @@ function varianceOf({ value, v10, v01 }: Components, groups: Groups): number {
 }
 
 /** Per cluster the sum of v − value over the cluster's members of one class, and how many clusters hold any. */
-function clusterSums(v: Float64Array, value: number, members: Int32Array, groups: Groups): { sums: Float64Array; held: number } {
+function clusterSums(
+  v: Float64Array,
+  value: number,
+  members: Int32Array,
+  groups: Groups,
+): { sums: Float64Array; held: number } {
   const sums = new Float64Array(groups.clusters);
   const held = new Set<number>();
   members.forEach((item, i) => {
@@ -252,7 +274,8 @@ function interval(value: number, variance: number, groups: Groups): { low: numbe
 /** Newcombe (2006), method 5, at an AUC of 1: the t where 1 − t is 1.96 standard errors under t. */
 function perfectLow(m: number, n: number): number {
   const k = (m + n) / 2 - 1;
-  const excess = (t: number): number => 1 - t - (Z95 * Z95 * t * (1 + (k * (1 - t)) / (2 - t) + (k * t) / (1 + t))) / (m * n);
+  const widening = (t: number): number => 1 + (k * (1 - t)) / (2 - t) + (k * t) / (1 + t);
+  const excess = (t: number): number => 1 - t - (Z95 * Z95 * t * widening(t)) / (m * n);
   let [low, high] = [0, 1];
   for (let i = 0; i < 60; i++) {
     const middle = (low + high) / 2;

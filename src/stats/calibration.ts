@@ -16,8 +16,8 @@ export interface CalibrationBin {
 export const CALIBRATION_BINS = 10;
 
 /**
- * Mean squared difference of prediction and reward (Brier 1950): 0 is perfect, p(1 − p) is always saying the base rate p,
- * 0.25 always saying 0.5. Rewards in [0, 1] need not be 0 or 1. NaN for no items.
+ * Mean squared difference of prediction and reward (Brier 1950): 0 is perfect, p(1 − p) is always saying the base rate
+ * p, 0.25 always saying 0.5. Rewards in [0, 1] need not be 0 or 1. NaN for no items.
  */
 export function brier(predicted: Numbers, rewards: Numbers): number {
   check(predicted, rewards);
@@ -29,8 +29,8 @@ export function brier(predicted: Numbers, rewards: Numbers): number {
 }
 
 /**
- * Calibration curve over `bins` bins of equal width (as scikit-learn's `calibration_curve(strategy="uniform")`, empty bins
- * kept). Predictions outside [0, 1] (identity head) count in the outermost bins.
+ * Calibration curve over `bins` bins of equal width (as scikit-learn's `calibration_curve(strategy="uniform")`, empty
+ * bins kept). Predictions outside [0, 1] (identity head) count in the outermost bins.
  */
 export function calibrationCurve(predicted: Numbers, rewards: Numbers, bins = CALIBRATION_BINS): CalibrationBin[] {
   check(predicted, rewards);
@@ -53,14 +53,14 @@ export function calibrationCurve(predicted: Numbers, rewards: Numbers, bins = CA
 }
 
 /**
- * Expected calibration error of a curve (Naeini et al. 2015): |mean predicted − mean reward| averaged over bins with their
- * counts as weights. Null for no items. Grows with the number of bins and shrinks with n even for a calibrated probe.
+ * Expected calibration error of a curve (Naeini et al. 2015): |mean predicted − mean reward| averaged over bins with
+ * their counts as weights. Null for no items. Grows with the number of bins and shrinks with n even for a calibrated
+ * probe.
  */
 export function expectedCalibrationError(curve: readonly CalibrationBin[]): number | null {
   const total = curve.reduce((sum, bin) => sum + bin.observed.n, 0);
   const error = curve.reduce(
-    (sum, { meanPredicted, observed }) =>
-      meanPredicted === null || observed.value === null ? sum : sum + observed.n * Math.abs(meanPredicted - observed.value),
+    (sum, { meanPredicted, observed }) => sum + observed.n * Math.abs((meanPredicted ?? 0) - (observed.value ?? 0)),
     0,
   );
   return total === 0 ? null : error / total;

@@ -5,7 +5,10 @@ import { invalidArgument } from '../native/errors.js';
 /** Numbers in: a typed array or an array. */
 export type Numbers = ArrayLike<number>;
 
-/** An estimate with its 95 % interval from `n` observations; null what cannot be given. The shape that `study.json` stores. */
+/**
+ * An estimate with its 95 % interval from `n` observations; null what cannot be given. The shape that `study.json`
+ * stores.
+ */
 export interface Estimate {
   value: number | null;
   low: number | null;
@@ -25,7 +28,8 @@ export function checkLength(parameter: string, values: ArrayLike<unknown>, expec
 
 /** Throws INVALID_ARGUMENT at the first value that is NaN or infinite. */
 export function checkFinite(parameter: string, values: Numbers): void {
-  const isFinite = Number.isFinite; // looked up once: three times as fast where globals are slow (vm contexts, as in jest)
+  // looked up once: three times as fast where globals are slow (vm contexts, as in jest)
+  const isFinite = Number.isFinite;
   for (let i = 0; i < values.length; i++) {
     if (!isFinite(values[i])) {
       throw invalidArgument(`${parameter}[${i}]`, 'a finite number', values[i]);

@@ -12,8 +12,8 @@ export function mean(values: Numbers): number {
 }
 
 /**
- * The `share` quantile (0..1) with linear interpolation between order statistics (type 7 of Hyndman & Fan 1996, the default
- * of NumPy and R). NaN for no values.
+ * The `share` quantile (0..1) with linear interpolation between order statistics (type 7 of Hyndman & Fan 1996, the
+ * default of NumPy and R). NaN for no values.
  */
 export function quantile(values: Numbers, share: number): number {
   if (!(share >= 0 && share <= 1)) {
@@ -33,8 +33,8 @@ export function median(values: Numbers): number {
 }
 
 /**
- * Statistics of every column over rows that come in pieces (Welford 1962): one pass, stable for columns whose mean is large
- * against their spread, 24 bytes a column.
+ * Statistics of every column over rows that come in pieces (Welford 1962): one pass, stable for columns whose mean is
+ * large against their spread, 24 bytes a column.
  */
 export class ColumnMoments {
   readonly columns: number;

@@ -11,9 +11,9 @@ export function wilson(k: number, n: number): { share: number; low: number; high
 }
 
 /**
- * {@link wilson} as an estimate, null where n = 0. `k` may be a sum of rewards in [0, 1]: their variance is at most that
- * of successes with the same mean, so the interval is then too wide rather than too narrow. Several trajectories of one
- * problem count as independent: with them it is too narrow.
+ * {@link wilson} as an estimate, null where n = 0. `k` may be a sum of rewards in [0, 1]: their variance is at most
+ * that of successes with the same mean, so the interval is then too wide rather than too narrow. Several trajectories
+ * of one problem count as independent: with them it is too narrow.
  */
 export function proportion(k: number, n: number): Estimate {
   const { share, low, high } = wilson(k, n);
