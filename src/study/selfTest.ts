@@ -14,7 +14,7 @@ import { TRAIN_DEFAULTS, shuffledRewards, trainProbes } from '../probe/train.js'
 import { weightScores } from '../rank/scores.js';
 import { topNeurons } from '../rank/sets.js';
 import type { Study } from '../report/schema.js';
-import type { Scorer } from '../reward/types.js';
+import type { Verdict } from '../reward/types.js';
 import { runRollout } from '../rollout/rollout.js';
 import { auc, aucVariance } from '../stats/auc.js';
 import { ActivationStore } from '../store/reader.js';
@@ -103,15 +103,10 @@ function plantedProblems(count: number): Problem[] {
 }
 
 /** The planted models answer well when their last letter is y. */
-const PLANTED_SCORER: Scorer = {
-  name: 'planted',
-  fingerprint: 'planted',
-  score: async ({ text }) => {
-    const right = text.endsWith('y');
-    return { verdict: right ? 'correct' : 'wrong', extracted: text.slice(-1), reason: '', reward: right ? 1 : 0 };
-  },
-  [Symbol.asyncDispose]: async () => undefined,
-};
+async function judgePlanted(_problem: Problem, text: string): Promise<Verdict> {
+  const right = text.endsWith('y');
+  return { verdict: right ? 'correct' : 'wrong', extracted: text.slice(-1), reason: 'the last letter', reward: right ? 1 : 0 };
+}
 
 async function modelFit(file: string, directory: string, options: SelfTestOptions): Promise<Fitted & { planted: number }> {
   await using model = await loadModel(fileURLToPath(new URL(`../../models/${file}`, import.meta.url)), { gpuLayers: 0, ...(options.signal === undefined ? {} : { signal: options.signal }) });
@@ -124,7 +119,7 @@ async function modelFit(file: string, directory: string, options: SelfTestOption
     maxTokens: 4,
     sampling: { temperature: 1 },
     seed: SEED,
-    scorer: PLANTED_SCORER,
+    judge: judgePlanted,
     capture: { site: 'residPost', layers: 'all', positions: 'response' },
     dtype: 'f16',
     inputs: {},

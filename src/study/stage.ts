@@ -43,6 +43,11 @@ interface StageFile<T> {
   readonly result: T;
 }
 
+/** The result kept in a stage's file; undefined when there is none that can be read. */
+export async function readStageResult<T>(path: string): Promise<T | undefined> {
+  return readFile(path, 'utf8').then((text) => (JSON.parse(text) as StageFile<T>).result).catch(() => undefined);
+}
+
 /** A result, and whether it was found rather than made. */
 export interface Staged<T> {
   readonly result: T;

@@ -1,0 +1,213 @@
+/** A whole study: self-test, then for every data set rollout, probes and ranking, then the report. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Dataset } from '../dataset/types.js';
+import type { LoadOptions } from '../model/model.js';
+import { loadModel } from '../model/model.js';
+import type { SessionOptions } from '../model/session.js';
+import { RewardLensError } from '../native/errors.js';
+import { parseStudy } from '../report/parse.js';
+import { renderReport } from '../report/report.js';
+import type { DatasetResult, Study } from '../report/schema.js';
+import { STUDY_FORMAT, STUDY_VERSION } from '../report/schema.js';
+import { readRolloutFile, writeJson } from '../rollout/folder.js';
+import type { RolloutProgress } from '../rollout/rollout.js';
+import { createManifest } from '../run/manifest.js';
+import { parseJson } from '../util/json.js';
+import { packageVersion } from '../util/version.js';
+import type { RankStage } from './analyse.js';
+import { probeStage, rankStage } from './analyse.js';
+import { studyFindings } from './findings.js';
+import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
+import type { DatasetSource, Prepared, RolloutSettings } from './sample.js';
+import { openDataset, openSession, prepareDataset, sampleStage } from './sample.js';
+import type { SelfTest } from './selfTest.js';
+import { runSelfTest } from './selfTest.js';
+import type { Staged } from './stage.js';
+import { runStage } from './stage.js';
+
+/** Files of a study's folder; every data set has a folder of its own beside them. */
+export const STUDY_FILES = { study: 'study.json', report: 'report.html', selfTest: 'self-test.json' } as const;
+const SELF_TEST_VERSION = 1;
+
+/** Everything a study needs. */
+export interface StudyOptions extends WorkOptions {
+  readonly directory: string;
+  readonly model: string;
+  readonly load: LoadOptions;
+  readonly session: SessionOptions;
+  readonly sources: readonly DatasetSource[];
+  readonly rollout: RolloutSettings;
+  readonly probe: ProbeSettings;
+  readonly rank: RankSettings;
+  /** The command line, for the manifest. */
+  readonly command: readonly string[];
+  /** Told of every stage as it ends. */
+  readonly onStage?: ((stage: Study['durations'][number], note: string) => void) | undefined;
+}
+
+/** One data set on its way. */
+interface Work {
+  source: DatasetSource;
+  dataset: Dataset;
+  directory: string;
+}
+
+function distinctNames(datasets: readonly Dataset[]): void {
+  datasets.forEach(({ name, source }, i) => {
+    const other = datasets.slice(0, i).find((dataset) => dataset.name === name);
+    if (other !== undefined) {
+      throw new RewardLensError('INVALID_ARGUMENT', `--dataset: '${other.source}' and '${source}' would both be called '${name}'; rename a file`, { details: { name } });
+    }
+  });
+}
+
+const SHOWN_EVERY_MS = 100;
+
+/** Progress of a rollout as a share with a note, not more often than a person can read. */
+function rolloutProgress(work: WorkOptions, name: string): (progress: RolloutProgress) => void {
+  let shown = -Infinity;
+  return ({ finished, total, run }) => {
+    const now = performance.now();
+    if (now - shown > SHOWN_EVERY_MS || finished === total) {
+      shown = now;
+      const speed = run === undefined || run.busyMs === 0 ? '' : `, ${Math.round((1000 * (run.promptTokens + run.completionTokens)) / run.busyMs)} tokens/s`;
+      work.onProgress?.(`sampling ${name}`, finished / total, `${finished}/${total} trajectories${speed}`);
+    }
+  };
+}
+
+/**
+ * Runs or resumes a study in `directory`. Stages whose inputs have not changed are taken from there. Writes `study.json` and
+ * `report.html` and returns the study. Errors: those of the stages; ABORTED leaves what is done for the next run.
+ */
+export async function runStudy(options: StudyOptions): Promise<Study> {
+  const { directory, signal } = options;
+  await mkdir(directory, { recursive: true });
+  const durations: Study['durations'] = [];
+  const note = (stage: string, dataset: string | null, seconds: number, reused: boolean, text: string): void => {
+    durations.push({ stage, dataset, seconds: reused ? 0 : seconds, reused });
+    options.onStage?.(durations.at(-1) as Study['durations'][number], text);
+  };
+  const datasets = await Promise.all(options.sources.map((source) => openDataset(source, signal)));
+  distinctNames(datasets);
+  const works = datasets.map((dataset, i): Work => ({ source: options.sources[i] as DatasetSource, dataset, directory: join(directory, dataset.name) }));
+
+  options.onProgress?.('self-test', 0, '');
+  const test = await selfTestStage(directory, options);
+  note('self-test', null, test.seconds, test.reused, test.result.passed ? `${test.result.checks.length} checks passed` : 'FAILED');
+
+  const manifest = await sampleAll(options, works, note);
+  for (const work of works) {
+    const probe = await probeStage(work.directory, options.probe, options);
+    note('probe', work.dataset.name, probe.seconds, probe.reused, `${options.probe.targets.join(', ')}`);
+    const rank = await rankStage(work.directory, probe.result, options.rank, options);
+    note('rank', work.dataset.name, rank.seconds, rank.reused, `by ${options.rank.method}`);
+  }
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations });
+}
+
+function selfTestStage(directory: string, options: WorkOptions): Promise<Staged<SelfTest>> {
+  return runStage(join(directory, STUDY_FILES.selfTest), { stage: 'self-test', version: SELF_TEST_VERSION, rewardlens: packageVersion() }, () => runSelfTest(options));
+}
+
+async function sampleAll(options: StudyOptions, works: readonly Work[], note: (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void): Promise<Study['manifest']> {
+  await using model = await loadModel(options.model, { ...options.load, ...(options.signal === undefined ? {} : { signal: options.signal }) });
+  const prepared: Prepared[] = [];
+  for (const { dataset, source } of works) {
+    prepared.push(await prepareDataset(model, dataset, source));
+  }
+  await using session = openSession(model, prepared, options.rollout, options.session);
+  for (const [i, { dataset, directory }] of works.entries()) {
+    const totals = await sampleStage(session, prepared[i] as Prepared, options.rollout, { directory, signal: options.signal, onProgress: rolloutProgress(options, dataset.name) });
+    note('rollout', dataset.name, totals.seconds, totals.made === 0, `${totals.made} trajectories made, ${totals.found} found`);
+  }
+  return createManifest(session, { hashModel: true, signal: options.signal });
+}
+
+/** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }): Promise<Study> {
+  const datasets: DatasetResult[] = [];
+  for (const name of names) {
+    datasets.push(await datasetResult(join(directory, name), name));
+  }
+  const study: Study = {
+    format: STUDY_FORMAT,
+    version: STUDY_VERSION,
+    title: `${String((parts.manifest.model as { path?: string } | undefined)?.path ?? 'model').replace(/^.*[\\/]/, '')} on ${names.join(', ')}`,
+    manifest: parts.manifest,
+    command: [...parts.command],
+    selfTest: parts.selfTest,
+    datasets,
+    findings: studyFindings(parts.selfTest, datasets),
+    durations: parts.durations,
+  };
+  await writeJson(join(directory, STUDY_FILES.study), study);
+  await writeReport(directory, study);
+  return study;
+}
+
+/** Result of one data set, from its folder. Errors: IO when a stage is missing. */
+async function datasetResult(directory: string, name: string): Promise<DatasetResult> {
+  const path = join(directory, 'rank.json');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw new RewardLensError('IO', `'${directory}' has not been ranked: cannot read '${path}'; run \`rewardlens rank ${directory}\``, { cause: error, details: { path } });
+  }
+  const { result } = parseJson(text, path) as { result: RankStage };
+  const about = (await readRolloutFile(directory))?.about as { dataset?: Partial<Dataset>; checks?: string[] } | undefined;
+  return {
+    name,
+    source: about?.dataset?.source ?? directory,
+    format: about?.dataset?.format ?? 'unknown',
+    sha256: about?.dataset?.sha256 ?? '',
+    check: about?.checks?.join(', ') ?? 'unknown',
+    ...result,
+  };
+}
+
+/** Writes `report.html`. Errors: IO. */
+export async function writeReport(directory: string, study: Study): Promise<string> {
+  const path = join(directory, STUDY_FILES.report);
+  const html = await renderReport(study);
+  try {
+    await writeFile(path, html);
+  } catch (error) {
+    throw new RewardLensError('IO', `cannot write '${path}': ${(error as Error).message}`, { cause: error, details: { path } });
+  }
+  return path;
+}
+
+/**
+ * Makes the report anew: of a study's folder from `study.json`; of the folder of one rollout, which becomes a study, from its
+ * `rank.json` and a self-test.
+ * Errors: IO, INVALID_ARGUMENT naming the field of a `study.json` that does not fit.
+ */
+export async function reportStage(directory: string, options: WorkOptions): Promise<Study> {
+  const path = join(directory, STUDY_FILES.study);
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text !== undefined) {
+    const study = parseStudy(parseJson(text, path), path);
+    await writeReport(directory, study);
+    return study;
+  }
+  const rollout = await readRolloutFile(directory);
+  const { result: selfTest } = await selfTestStage(directory, options);
+  const dataset = await datasetResult(directory, (rollout?.about.dataset as Partial<Dataset> | undefined)?.name ?? 'store');
+  const study: Study = {
+    format: STUDY_FORMAT,
+    version: STUDY_VERSION,
+    title: dataset.name,
+    manifest: (rollout?.about.manifest as Study['manifest'] | undefined) ?? {},
+    command: ['rewardlens', 'report', directory],
+    selfTest,
+    datasets: [dataset],
+    findings: studyFindings(selfTest, [dataset]),
+    durations: [],
+  };
+  await writeJson(path, study);
+  await writeReport(directory, study);
+  return study;
+}
