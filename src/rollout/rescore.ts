@@ -1,11 +1,11 @@
 /** Judging recorded trajectories again, without generating. */
 import { join } from 'node:path';
 import { RewardLensError, throwIfAborted } from '../native/errors.js';
-import type { Scorer, VerdictKind } from '../reward/types.js';
+import type { Verdict, VerdictKind } from '../reward/types.js';
 import type { TrajectoryRecord } from '../store/format.js';
 import { FILES } from '../store/format.js';
 import { openLine, rewriteLines, sealLine } from '../store/journal.js';
-import { readRolloutFile, writeJson } from './folder.js';
+import { readRolloutFile } from './folder.js';
 
 /** What rescoring changed. */
 export interface RescoreTotals {
@@ -19,17 +19,16 @@ export interface RescoreTotals {
 const EXAMPLES = 10;
 
 /**
- * Runs `scorer` over every trajectory of the rollout folder and replaces verdicts and rewards, all at once at the end: an
+ * Judges every trajectory of the rollout folder again and replaces verdicts and rewards, all at once at the end: an
  * interrupted run changes nothing. Texts, tokens and activations stay. Errors: IO; STORE_CORRUPT for a damaged line; ABORTED.
  */
 export async function rescore(
   directory: string,
-  scorer: Scorer,
+  judge: (record: TrajectoryRecord) => Promise<Verdict & { check: string }>,
   options: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined } = {},
 ): Promise<RescoreTotals> {
   const path = join(directory, FILES.trajectories);
-  const file = await readRolloutFile(directory);
-  if (file === undefined) {
+  if ((await readRolloutFile(directory)) === undefined) {
     throw new RewardLensError('IO', `'${directory}' holds no rollout: '${join(directory, FILES.rollout)}' does not exist`, { details: { directory } });
   }
   const counts = { correct: 0, wrong: 0, unknown: 0 };
@@ -46,7 +45,7 @@ export async function rescore(
       throw new RewardLensError('STORE_CORRUPT', `${path}:${line.number}: ${opened.fault}`, { details: { path, line: line.number } });
     }
     const { crc32: _seal, ...old } = opened.value as unknown as TrajectoryRecord & { crc32?: string };
-    const verdict = await scorer.score({ text: old.text, gold: old.gold, problem: { id: old.problem } });
+    const verdict = await judge(old);
     counts[verdict.verdict]++;
     if (verdict.verdict !== old.verdict) {
       changed++;
@@ -55,8 +54,7 @@ export async function rescore(
       }
     }
     options.onProgress?.(++done);
-    return sealLine({ ...old, verdict: verdict.verdict, reward: verdict.reward, extracted: verdict.extracted ?? null, reason: verdict.reason });
+    return sealLine({ ...old, check: verdict.check, verdict: verdict.verdict, reward: verdict.reward, extracted: verdict.extracted ?? null, reason: verdict.reason });
   });
-  await writeJson(join(directory, FILES.rollout), { ...file, about: { ...file.about, check: scorer.name, checkFingerprint: scorer.fingerprint } });
   return { counts, changed, examples };
 }

@@ -6,7 +6,7 @@ import { captureBlocks } from '../capture/plan.js';
 import type { Problem } from '../dataset/types.js';
 import type { Session } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
-import type { Scorer } from '../reward/types.js';
+import type { Verdict } from '../reward/types.js';
 import type { RunProgress } from '../run/engine.js';
 import { runSequences } from '../run/engine.js';
 import type { SamplingOptions, SequenceRequest, SequenceResult } from '../run/request.js';
@@ -21,8 +21,9 @@ import { RowRecorder, storeInfoOf } from './recorder.js';
 /** What to sample and what to keep. */
 export interface RolloutOptions {
   readonly directory: string;
-  /** Problems in order; `tokens` is called when a problem's turn comes, so that memory does not grow with their number. */
+  /** Problems in order. */
   readonly problems: readonly Problem[];
+  /** Text and tokens for the model; called when a problem's turn comes, so that memory does not grow with their number. */
   readonly prompt: (problem: Problem) => { text: string; tokens: Int32Array };
   /** Trajectories per problem. */
   readonly samples: number;
@@ -31,7 +32,8 @@ export interface RolloutOptions {
   readonly stop?: readonly string[];
   /** Trajectory seeds derive from it, the problem's id and the sample's number: they do not depend on order or counts. */
   readonly seed: number;
-  readonly scorer: Scorer;
+  /** Judges a completion. */
+  readonly judge: (problem: Problem, text: string) => Promise<Verdict>;
   /** What to store of every trajectory; positions response, s0 or all. Undefined: no activations. */
   readonly capture: (CapturePlan & { positions: StoreInfo['positions'] }) | undefined;
   readonly dtype: StoreInfo['dtype'];
@@ -259,7 +261,7 @@ class Worker {
   async #finish(result: SequenceResult): Promise<void> {
     const { problem, prompt, sample, seed } = result.label as Label;
     const stored = this.#recorder?.take(result.index);
-    const verdict = await this.#options.scorer.score({ text: result.text, gold: problem.answer, problem: problem.source });
+    const verdict = await this.#options.judge(problem, result.text);
     const record: TrajectoryRecord = {
       problem: problem.id,
       sample,
@@ -267,6 +269,7 @@ class Worker {
       prompt,
       promptLength: result.promptTokens.length,
       gold: problem.answer,
+      check: problem.check,
       text: result.text,
       verdict: verdict.verdict,
       reward: verdict.reward,

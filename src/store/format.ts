@@ -59,6 +59,8 @@ export interface TrajectoryRecord {
   readonly entropies: readonly number[];
   readonly finishReason: string;
   readonly gold: string;
+  /** Name of the reward function that judged it. */
+  readonly check: string;
   readonly verdict: 'correct' | 'wrong' | 'unknown';
   readonly extracted: string | null;
   readonly reason: string;
