@@ -1,6 +1,7 @@
 /** The shape of an answer: one expression, or a list, set, tuple, interval, union, matrix of them. */
 import { closingBrace } from './boxed.js';
 import { normalise, splitTopLevel } from './latex.js';
+import { splitUnit } from './quantity.js';
 import { parseRational } from './rational.js';
 
 /** An answer taken apart. Items of `list`, `set` and `union` have no order; those of the others have. */
@@ -14,7 +15,7 @@ export type Answer =
 
 const SEPARATOR = /[,;]\s*(?:\\text\{\s*(?:and|or)\s*\}|(?:and|or)\b)?|\\text\{[\s,]*(?:and|or)\s*\}|(?<=\s)(?:and|or)(?=\s)/;
 const RELATION = /\\(?:le|ge|ne)(?![A-Za-z])|[<>=]/;
-const NAME = /^(\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'?(?:\([A-Za-z](?:,\s?[A-Za-z])*\))?)\s*(?:=|\\in(?![A-Za-z]))\s*([^=][\s\S]*)$/;
+const NAME = /^((?:m?\\angle ?)?\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'?(?:\([A-Za-z](?:,\s?[A-Za-z])*\))?)\s*(?:=|\\in(?![A-Za-z]))\s*([^=][\s\S]*)$/;
 /** `(x, y) =` before a pair. */
 const COORDINATES = /^\([A-Za-z](?:,\s?[A-Za-z])+\)\s*=\s*(?=\()/;
 const MATRIX = /^\\begin\s*\{([pbB]?matrix|array|smallmatrix)\}(?:\{[^{}]*\})?([\s\S]*)\\end\s*\{\1\}$/;
@@ -96,7 +97,7 @@ function bracketed(text: string, depth: number): Answer | undefined {
   }
   if (text.startsWith('\\{') && text.endsWith('\\}')) {
     const inner = text.slice(2, -2);
-    return /\\mid|[|:]/.test(inner) || inner.includes('\\{') ? undefined : { kind: 'set', items: items(splitTopLevel(inner, SEPARATOR).parts, depth) };
+    return /\\mid|[|:]/.test(inner) || inner.includes('\\{') ? undefined : { kind: 'set', items: spread(items(splitTopLevel(inner, SEPARATOR).parts, depth)) };
   }
   if (text.startsWith('\\langle') && text.endsWith('\\rangle')) {
     return tuple('\\langle', '\\rangle', items(splitTopLevel(text.slice(7, -7), SEPARATOR).parts, depth));
@@ -119,15 +120,20 @@ function plusMinus(text: string, depth: number): Answer | undefined {
   return { kind: 'list', items: items([signed('+', '-'), signed('-', '+')], depth) };
 }
 
+/** Lists within a list, such as 1 ± 2, as its items. */
+function spread(list: readonly Answer[]): Answer[] {
+  return list.flatMap((item) => (item.kind === 'list' || item.kind === 'union' ? item.items : [item]));
+}
+
 function flatten(list: readonly Answer[]): Answer {
-  const flat = list.flatMap((item) => (item.kind === 'list' || item.kind === 'union' ? item.items : [item]));
+  const flat = spread(list);
   // "x < 1 or x > 2" and (−∞, 1) ∪ (2, ∞) are the same.
   const bounded = flat.every((item) => item.kind === 'tuple' && item.items.length === 2 && item.items.some((end) => end.kind === 'expression' && end.text.includes('\\infty')));
   return { kind: bounded ? 'union' : 'list', items: flat };
 }
 
 function parse(text: string, depth: number): Answer {
-  if (depth > MAX_DEPTH || text.length === 0 || parseRational(text) !== undefined) {
+  if (depth > MAX_DEPTH || text.length === 0 || parseRational(splitUnit(text).value) !== undefined) {
     return expression(text);
   }
   const listed = splitTopLevel(text, SEPARATOR).parts;
@@ -151,5 +157,5 @@ export function parseAnswer(answer: string): Answer {
   const text = normalise(answer).replace(COORDINATES, '');
   // \text{(C)} and \text{5} are what they hold; \text{5 or 6} as well.
   const whole = text.startsWith('\\text{') && closingBrace(text, 5) === text.length - 1 ? text.slice(6, -1).trim() : text;
-  return parse(/^[([\d.+-]/.test(whole) ? whole : text, 0);
+  return parse(/^(?:[([\d.+-]|\\infty|[A-Z](?:,\s?[A-Z])+$)/.test(whole) ? whole : text, 0);
 }

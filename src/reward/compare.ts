@@ -74,8 +74,10 @@ function asWords(text: string): { words: string; sure: boolean } | undefined {
   if (text.includes('\\text{')) {
     return { words, sure: true };
   }
-  return /^[a-z][a-z'’-]*(?: [a-z'’-]+)*$/.test(words) ? { words, sure: /[a-z]{4}/.test(words) } : undefined;
+  return /^[a-z][a-z'’-]*(?: [a-z\d'’-]+)*$/.test(words) ? { words, sure: /[a-z]{4}/.test(words) } : undefined;
 }
+
+const NUMBER_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve'];
 
 function compareWords(gold: string, answer: string): Outcome | undefined {
   const [left, right] = [asWords(gold), asWords(answer)];
@@ -86,7 +88,12 @@ function compareWords(gold: string, answer: string): Outcome | undefined {
     const bare = (words: string): string => words.replaceAll(/[\s()]/g, '');
     return bare(left.words) === bare(right.words) ? equal('the same text') : different(`expected the text ${quote(gold)}`);
   }
-  return parseRational(left === undefined ? gold : answer) !== undefined ? different('a text against a number') : undecided('a text against a formula');
+  const number = parseRational(left === undefined ? gold : answer);
+  const written = NUMBER_WORDS.indexOf((left ?? right)?.words ?? '');
+  if (number !== undefined && written >= 0) {
+    return same(number, { n: BigInt(written), d: 1n }) ? equal('the same number') : different('another number');
+  }
+  return number === undefined ? undecided('a text against a formula') : different('a text against a number');
 }
 
 /** Two ratios a:b; proportional ones may still be times of day. */
@@ -172,7 +179,8 @@ function compareBases(gold: string, answer: string): Outcome | undefined {
 }
 
 async function compareTexts(gold: string, answer: string, symbolic: Symbolic): Promise<Outcome> {
-  if (compact(gold) === compact(answer)) {
+  const upright = (text: string): string => compact(text.replaceAll(/\\text\{([^{}]*)\}/g, '$1'));
+  if (upright(gold) === upright(answer)) {
     return equal('the same expression');
   }
   const bases = compareBases(gold, answer);
@@ -234,8 +242,12 @@ async function compareWithExpression(one: Answer, other: Answer, symbolic: Symbo
   if (other.kind !== 'expression') {
     return undefined;
   }
-  if (one.kind === 'set' && one.items.length === 1 && one.items[0] !== undefined) {
-    return compareParsed(one.items[0], other, symbolic);
+  if (one.kind === 'set' || one.kind === 'list') {
+    // {5} is 5, and so is the double root "5, 5".
+    const repeated = await compareUnordered(one.items, [other], symbolic);
+    if (repeated.result === 'equal' || one.items.length === 1) {
+      return repeated;
+    }
   }
   // A formula is not a set, whatever it is; a text or what cannot be read may mean one ("all real numbers").
   const scalar = parseRational(other.text) !== undefined || (await symbolic('0', splitUnit(other.text).value, 'expression')).result !== 'undecided';

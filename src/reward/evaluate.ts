@@ -181,8 +181,31 @@ function exactCall(head: string, values: readonly Rational[]): Rational | undefi
       return b === undefined ? undefined : power(a, b);
     case 'Factorial':
       return a.d === 1n && a.n >= 0n && a.n <= 1000n ? exactFactorial(a.n) : undefined;
+    case 'Sqrt':
+      return exactRoot(a);
     default:
       return undefined;
+  }
+}
+
+/** Square root of the square of a rational number. */
+function exactRoot({ n, d }: Rational): Rational | undefined {
+  const [p, q] = [integerRoot(n), integerRoot(d)];
+  return p * p === n && q * q === d ? rational(p, q) : undefined;
+}
+
+/** ⌊√n⌋ by Newton's method, 0 for negative n. */
+function integerRoot(n: bigint): bigint {
+  if (n < 1n) {
+    return 0n;
+  }
+  let root = 1n << BigInt((n.toString(2).length + 1) >> 1);
+  for (;;) {
+    const next = (root + n / root) >> 1n;
+    if (next >= root) {
+      return root;
+    }
+    root = next;
   }
 }
 

@@ -13,6 +13,10 @@ import type { Rational } from './rational.js';
 /** Two doubles within this relative distance are the same value, beyond `FAR` different ones, between them it is not decided. */
 const NEAR = 1e-9;
 const FAR = 1e-6;
+/** Doubles up to this size may be what rounding left of 0. */
+const ROUNDING = 1e-13;
+/** A fraction with more digits that comes close to an irrational-looking value may be a rounded one: 2.718281828 is not e. */
+const LONG = 10n ** 7n;
 /** Points of defined value that must agree before two expressions with variables count as identical. */
 const MIN_POINTS = 4;
 const MAX_VARIABLES = 12;
@@ -94,6 +98,10 @@ function points(names: readonly string[]): Point[] {
 
 type Agreement = 'equal' | 'different' | 'close' | 'undefined';
 
+function isLong(value: Rational | undefined): boolean {
+  return value !== undefined && (value.n > LONG || value.n < -LONG || value.d > LONG);
+}
+
 /** Whether both have the same value at a point; `real` tells whether both values are real numbers. */
 function agree(left: MathJson, right: MathJson, point: Point): { agreement: Agreement; real: boolean } {
   const [p, q] = [exact(left, point.exact), exact(right, point.exact)];
@@ -101,14 +109,21 @@ function agree(left: MathJson, right: MathJson, point: Point): { agreement: Agre
     return { agreement: same(p, q) ? 'equal' : 'different', real: true };
   }
   const [z, w] = [numeric(left, point.float), numeric(right, point.float)];
-  const size = Math.max(z.abs(), w.abs());
+  const [size, smallest] = [Math.max(z.abs(), w.abs()), Math.min(z.abs(), w.abs())];
   if (!Number.isFinite(size)) {
     return { agreement: 'undefined', real: false };
   }
-  const tiny = NEAR * Math.max(size, 1e-300);
+  const tiny = NEAR * Math.max(size, ROUNDING);
   const isReal = ({ im }: { im: number }): boolean => Math.abs(im) <= tiny;
-  const distance = (z.sub(w) as typeof z).abs() / Math.max(size, 1e-12);
-  const agreement = distance <= NEAR ? 'equal' : distance >= FAR ? 'different' : 'close';
+  const distance = size === 0 ? 0 : (z.sub(w) as typeof z).abs() / size;
+  let agreement: Agreement = distance <= NEAR ? 'equal' : distance >= FAR ? 'different' : 'close';
+  if (size <= ROUNDING && agreement === 'different') {
+    // sin π is not quite 0; between two such remainders nothing can be told.
+    agreement = smallest === 0 ? 'equal' : 'close';
+  }
+  if (agreement === 'equal' && (p === undefined) !== (q === undefined) && point.exact.size === 0 && isLong(p ?? q)) {
+    agreement = 'close';
+  }
   // One real and one complex value: outside the domain of one of them.
   return { agreement: isReal(z) === isReal(w) ? agreement : 'undefined', real: isReal(z) && isReal(w) };
 }

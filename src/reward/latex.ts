@@ -40,6 +40,10 @@ const SPELLINGS: readonly (readonly [RegExp, string])[] = [
   [/(?:\{\})?\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])/g, '°'],
   [/°\s*([CF])(?![A-Za-z])/g, '°\\text{$1}'],
   [/\\%/g, '%'],
+  [/\{:\}/g, ':'],
+  // "x ≈ 3" gives 3; "√2 ≈ 1.41" gives √2.
+  [/^(\\?[A-Za-z]+)\s*(?:\\approx(?![A-Za-z])|≈)/g, '$1='],
+  [/(?<=\S)\s*(?:\\approx(?![A-Za-z])|≈)[\s\S]*$|^\s*(?:\\approx(?![A-Za-z])|≈)/g, ''],
   // Words for symbols, outside commands.
   [/(?<![\\A-Za-z])(?:infinity|infty|inf)(?![A-Za-z])/g, '\\infty '],
   [/(?<![\\A-Za-z])pi(?![A-Za-z])/g, '\\pi '],
@@ -93,12 +97,15 @@ function unwrap(text: string): string {
  * `\text{…}` for every kind of upright text, dollars as the unit `\text{dollars}`. Spaces are single.
  */
 export function normalise(answer: string): string {
-  let text = unwrap(answer).replace(/^([+-]?)\s*\\?\$\s*([\d.,]*\d)/, '$1$2\\text{dollars}').replaceAll(/\\?\$/g, '');
+  const whole = unwrap(answer);
+  const dollars = /^[+-]?\s*\\?\$\s*[\d.]/.test(whole);
+  let text = whole.replaceAll(/\\?\$/g, '');
   text = text.replaceAll(UNICODE_PATTERN, (char) => UNICODE[char] ?? char);
   for (const [pattern, replacement] of SPELLINGS) {
     text = text.replaceAll(pattern, replacement);
   }
-  return unwrap(bracesForParentheses(text).replaceAll(/\s+/g, ' '));
+  text = unwrap(bracesForParentheses(text).replaceAll(/\s+/g, ' '));
+  return dollars ? text.replace(/^([+-]? ?[\d.,]*\d)(?! ?\\text)/, '$1\\text{dollars}') : text;
 }
 
 const OPENING: Readonly<Record<string, string>> = { '(': ')', '[': ')', '{': '}' };

@@ -36,7 +36,7 @@ export function toVerdict(value: unknown, text: string): Verdict {
     return decided(value, extracted, value ? 'the function says true' : 'the function says false');
   }
   if (typeof value === 'number') {
-    return isReward(value) ? fromNumber(value, extracted) : unknown(`the function returned ${value}: expected a number in [0, 1]`);
+    return isReward(value) ? fromNumber(value, extracted) : unknown(`the function returned ${String(value)}: expected a number in [0, 1]`);
   }
   if (typeof value === 'string') {
     return toVerdict({ verdict: value }, text);
