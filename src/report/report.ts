@@ -1,0 +1,75 @@
+/** The page of a study: one HTML file that needs nothing else. */
+import { createHash } from 'node:crypto';
+import type { Html } from './html.js';
+import { Html as Raw, html } from './html.js';
+import type { DatasetResult, Study } from './schema.js';
+import { SCRIPT } from './script.js';
+import { comparisonSection } from './sections/calibration.js';
+import { layersSection } from './sections/layers.js';
+import { neuronsSection } from './sections/neurons.js';
+import { overviewSection, selfTestSection } from './sections/overview.js';
+import { provenanceSection } from './sections/provenance.js';
+import { pruningSection } from './sections/pruning.js';
+import { rolloutSection } from './sections/rollout.js';
+import { tokensSection } from './sections/tokens.js';
+import { STYLE } from './style.js';
+import { visibleText } from './text.js';
+
+const sha256 = (text: string): string => createHash('sha256').update(text, 'utf8').digest('base64');
+
+/** Nothing is loaded from anywhere, and no script runs but the page's own: texts of models are not trusted. */
+const POLICY = `default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${sha256(SCRIPT)}'; base-uri 'none'; form-action 'none'`;
+
+async function datasetSection(dataset: DatasetResult, index: number): Promise<Html> {
+  const id = `d${index}`;
+  return html`<section id="${id}"><h2>Data set: ${visibleText(dataset.name)}</h2>
+${rolloutSection(dataset, id)}
+${await layersSection(dataset, id)}
+${await pruningSection(dataset, id)}
+${await comparisonSection(dataset, id)}
+${neuronsSection(dataset, id)}
+${await tokensSection(dataset, id)}
+</section>`;
+}
+
+function contents(study: Study): Html {
+  const parts = [['rollout', 'rollout'], ['auc', 'layers'], ['sparse', 'pruning'], ['baselines', 'baselines'], ['calibration', 'calibration'], ['neurons', 'neurons'], ['tokens', 'tokens']] as const;
+  const sets = study.datasets.map(
+    ({ name }, i) => html`<ul><li><a href="#d${i}"><strong>${visibleText(name)}</strong></a></li>${parts.map(([id, text]) => html`<li><a href="#d${i}-${id}">${text}</a></li>`)}</ul>`,
+  );
+  return html`<nav aria-label="Contents"><ul><li><a href="#findings">Findings</a></li><li><a href="#self-test">Self-test</a></li><li><a href="#provenance">Provenance</a></li></ul>${sets}</nav>`;
+}
+
+/**
+ * The report as one HTML file: no network, no other files, texts of models escaped. The same study gives the same bytes. Cost: 10 to 40 ms
+ * per plot: 13 plots per data set and one per example trajectory.
+ */
+export async function renderReport(study: Study): Promise<string> {
+  const datasets = [];
+  for (const [index, dataset] of study.datasets.entries()) {
+    datasets.push(await datasetSection(dataset, index));
+  }
+  const title = visibleText(study.title);
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>${title} – RewardLens study</title>
+<style>${new Raw(STYLE)}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the findings</a>
+<header><h1>${title}</h1>${contents(study)}</header>
+<main id="main">
+${overviewSection(study)}
+${selfTestSection(study)}
+${datasets}
+${provenanceSection(study)}
+</main>
+<script>${new Raw(SCRIPT)}</script>
+</body>
+</html>
+`.text;
+}
