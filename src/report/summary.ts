@@ -1,0 +1,65 @@
+/** The table that a study ends with in the terminal: plain text, at most 100 columns. */
+import { bestBaseline, bestLayer, inputCount, neededInputs, pruningOf } from './facts.js';
+import { fixed, percent, seconds, shareText, signed, withInterval } from './format.js';
+import type { DatasetResult, Estimate, Place, Study } from './schema.js';
+import { PLACES } from './schema.js';
+import { visibleText } from './text.js';
+
+const LABEL = 24;
+const COLUMN = 25;
+const WIDTH = 100;
+
+/** At most `width` characters, one line. */
+function cut(text: string, width: number): string {
+  const line = visibleText(text).replace(/\s+/g, ' ');
+  const characters = [...line];
+  return characters.length <= width ? line : `${characters.slice(0, width - 1).join('')}…`;
+}
+
+function row(label: string, cells: readonly string[]): string {
+  return `  ${cut(label, LABEL - 2).padEnd(LABEL)}${cells.map((cell) => cut(cell, COLUMN - 1).padEnd(COLUMN)).join('')}`.trimEnd();
+}
+
+const two = (x: number | null): string => fixed(x, 2);
+const auc = (estimate: Estimate): string => withInterval(estimate, two);
+
+function neededCells(dataset: DatasetResult): string[] {
+  const points = pruningOf(dataset, bestLayer(dataset).layer);
+  const all = inputCount(points);
+  return PLACES.map((place) => {
+    const needed = points === undefined ? undefined : neededInputs(points, place);
+    return needed === undefined || all === undefined ? '–' : `${needed.kept} of ${all} (${shareText(needed.kept / all)})`;
+  });
+}
+
+function block(dataset: DatasetResult): string[] {
+  const best = bestLayer(dataset);
+  const { rollout, split } = dataset;
+  const baselines = PLACES.map((place: Place) => ({ place, baseline: bestBaseline(dataset, place) }));
+  const unknown = rollout.unknown === 0 ? '' : `, ${rollout.unknown} unknown`;
+  return [
+    cut(`${dataset.name}: accuracy ${withInterval(rollout.accuracy, (x) => percent(x))} of ${rollout.trajectories} trajectories${unknown}`, WIDTH),
+    cut(`  best layer ${best.layer} (${best.site}), chosen on validation problems; ${split.test} trajectories held out`, WIDTH),
+    row('', ['s0', 'middle', 'last token']),
+    row('AUC of the value probe', PLACES.map((place) => auc(best.auc[place]))),
+    row('AUC of best baseline', baselines.map(({ place, baseline }) => (baseline === undefined ? '–' : auc(baseline.auc[place])))),
+    row('  which is', baselines.map(({ baseline }) => baseline?.name.replace(/ \(.*\)$/, '') ?? '–')),
+    row('  advantage over it', baselines.map(({ place, baseline }) => {
+      const difference = baseline?.difference[place] ?? null;
+      return difference === null ? '–' : withInterval(difference, (x) => signed(x, 2));
+    })),
+    row('neurons needed', neededCells(dataset)),
+  ];
+}
+
+/**
+ * Headline numbers for people: the self-test, and per data set accuracy, AUC of the value probe and of the best baseline with 95 %
+ * intervals, and the smallest set of neurons that is within 0.03 of all of them. Lines of at most 100 characters, no final line break.
+ */
+export function renderSummary(study: Study): string {
+  const { selfTest } = study;
+  const passed = selfTest.checks.filter((check) => check.passed).length;
+  const failed = selfTest.checks.filter((check) => !check.passed).map(({ name, expected, observed }) => cut(`  failed: ${name}: expected ${expected}, observed ${observed}`, WIDTH));
+  const head = `Self-test ${selfTest.passed ? 'passed' : 'FAILED'}: ${passed} of ${selfTest.checks.length} checks, ${seconds(selfTest.seconds)}`;
+  return [[head, ...failed], ...study.datasets.map(block)].map((lines) => lines.join('\n')).join('\n\n');
+}
