@@ -6,6 +6,7 @@
 #include "ggml.h"
 #include "gguf_check.h"
 #include "llama.h"
+#include "probe_wrap.h"
 #include "promise_task.h"
 #include "runtime.h"
 #include "wraps.h"
@@ -102,6 +103,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("checkFile", Napi::Function::New(env, check_file));
     exports.Set("loadModel", Napi::Function::New(env, model_wrap::load));
     exports.Set("NativeSession", session_class);
+    exports.Set("NativeProbeTrainer", probe_wrap::define(env));
+    exports.Set("probePredictSets", Napi::Function::New(env, probe_predict_sets));
+    exports.Set("probePredictPermuted", Napi::Function::New(env, probe_predict_permuted));
     return exports;
 }
 

@@ -1,8 +1,10 @@
 #include "runtime.h"
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "error.h"
 #include "ggml-cpu.h"
@@ -130,5 +132,26 @@ cpu_threadpool::~cpu_threadpool() {
         free_(pool_);
     }
 }
+
+cpu_engine::cpu_engine(int32_t threads)
+    : threads_(threads > 0 ? threads : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))), pool_(threads_) {
+    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    backend_ = ggml_backend_dev_init(device, nullptr);
+    if (backend_ == nullptr) {
+        throw engine_error(error_code::backend, "the CPU backend could not be started");
+    }
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(device);
+    using set_pool_fn = void (*)(ggml_backend_t, ggml_threadpool_t);
+    auto * set_pool = reinterpret_cast<set_pool_fn>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_cpu_set_threadpool"));
+    auto * set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
+    if (set_threads != nullptr) {
+        set_threads(backend_, threads_);
+    }
+    if (set_pool != nullptr) {
+        set_pool(backend_, pool_.get());
+    }
+}
+
+cpu_engine::~cpu_engine() { ggml_backend_free(backend_); }
 
 }  // namespace rewardlens

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,23 @@ class cpu_threadpool {
   private:
     ggml_threadpool_t pool_ = nullptr;
     void (*free_)(ggml_threadpool_t) = nullptr;
+};
+
+// A CPU backend of its own with a persistent threadpool, for graphs that are not llama.cpp's. RAII.
+class cpu_engine {
+  public:
+    // `threads` 0 = one per hardware thread. Throws BACKEND when no CPU backend is loaded.
+    explicit cpu_engine(int32_t threads);
+    ~cpu_engine();
+    cpu_engine(const cpu_engine &) = delete;
+    cpu_engine & operator=(const cpu_engine &) = delete;
+    ggml_backend_t backend() const { return backend_; }
+    int32_t threads() const { return threads_; }
+
+  private:
+    int32_t threads_;
+    cpu_threadpool pool_;
+    ggml_backend_t backend_ = nullptr;
 };
 
 }  // namespace rewardlens

@@ -211,6 +211,53 @@ export interface NativeCheck {
   files: string[];
 }
 
+export interface NativeProbeWeights {
+  readonly w1: Float32Array;
+  readonly b1: Float32Array;
+  readonly w2: Float32Array;
+  readonly b2: Float32Array;
+}
+
+export interface NativeProbeSpec {
+  readonly layer: number;
+  readonly hidden: number;
+  readonly head: 'sigmoid' | 'identity';
+  readonly target: 'mc' | 'td0' | 'td0-residual' | 'td-lambda' | 'terminal';
+  readonly lambda: number;
+  readonly rewardColumn: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly mean: Float32Array;
+  readonly scale: Float32Array;
+  readonly neurons?: Int32Array;
+  readonly weights: NativeProbeWeights;
+}
+
+export interface NativeTrainerParams {
+  readonly width: number;
+  readonly layers: number;
+  readonly gamma: number;
+  readonly threads: number;
+  readonly probes: readonly NativeProbeSpec[];
+}
+
+export interface NativeProbeTrainer {
+  step(rows: Uint16Array | Float32Array, lengths: Int32Array, rewards: Float32Array): Promise<Float32Array>;
+  loss(rows: Uint16Array | Float32Array, lengths: Int32Array, rewards: Float32Array): Promise<Float32Array>;
+  predict(rows: Uint16Array | Float32Array): Promise<Float32Array>;
+  weights(probe: number): NativeProbeWeights;
+  setWeights(probe: number, weights: NativeProbeWeights): void;
+  release(): Promise<void>;
+}
+
+/** A trained probe for the functions that take inputs away. */
+export interface NativeProbeNet {
+  readonly inputs: number;
+  readonly hidden: number;
+  readonly head: 'sigmoid' | 'identity';
+  readonly weights: NativeProbeWeights;
+}
+
 export interface NativeAddon {
   readonly llamaRelease: string;
   readonly llamaVersion: string;
@@ -223,6 +270,9 @@ export interface NativeAddon {
   checkFile(path: string): Promise<NativeCheck>;
   loadModel(params: NativeModelParams, onProgress?: (fraction: number) => void): { promise: Promise<NativeModel>; abort(): void };
   NativeSession: new (model: NativeModel, params: NativeSessionParams) => NativeSession;
+  NativeProbeTrainer: new (params: NativeTrainerParams) => NativeProbeTrainer;
+  probePredictSets(net: NativeProbeNet, x: Float32Array, rows: number, sets: Int32Array[], threads: number): Promise<Float32Array>;
+  probePredictPermuted(net: NativeProbeNet, x: Float32Array, rows: number, permutation: Int32Array, threads: number): Promise<Float32Array>;
 }
 
 /** build/Release/rewardlens-build.json, written by the CMake build. */
