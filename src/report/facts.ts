@@ -4,6 +4,9 @@ import type { Baseline, DatasetResult, Estimate, LayerResult, Place, PruningPoin
 /** Names of places for people. */
 export const PLACE_NAMES: Readonly<Record<Place, string>> = { s0: 's₀ (before the first token)', middle: 'middle', last: 'last token' };
 
+/** The same where there is little room. */
+export const SHORT_PLACES: Readonly<Record<Place, string>> = { s0: 's₀', middle: 'middle', last: 'last token' };
+
 /** Loss of AUC up to which a smaller set of neurons counts as good as all inputs. */
 export const TOLERANCE = 0.03;
 

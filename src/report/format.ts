@@ -35,6 +35,12 @@ export function significant(value: number | null | undefined, digits = 3): strin
   return text.replaceAll('-', '−');
 }
 
+/** As many digits in every row of a column: 0.0781, 1.60, −1.00; large numbers without decimals. */
+export function aligned(value: number): string {
+  const size = Math.abs(value);
+  return size !== 0 && size < 0.01 ? significant(value) : fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3);
+}
+
 /** 0.781 [0.702, 0.853]; the bracket is left out when there is no interval. */
 export function withInterval({ value, low, high }: Omit<Estimate, 'n'>, show: (x: number | null) => string = fixed): string {
   return value === null || low === null || high === null ? show(value) : `${show(value)} [${show(low)}, ${show(high)}]`;

@@ -27,13 +27,14 @@ export interface LinePlot {
   readonly points: readonly PlotPoint[];
   readonly x: { readonly title: string; readonly domain: readonly [number, number]; readonly log?: boolean; readonly ticks?: readonly number[]; readonly percent?: boolean };
   readonly y: { readonly title: string; readonly domain: readonly [number, number] };
+  /** Outer size in pixels, default 520 × 320. */
+  readonly size?: { readonly width: number; readonly height: number };
   /** Thin reference lines from (x, y) to (x2, y2), in data units. */
   readonly references?: readonly { readonly x: number; readonly y: number; readonly x2: number; readonly y2: number; readonly strong?: boolean }[];
 }
 
-/** Outer size in pixels. */
-export const WIDTH = 520;
-const HEIGHT = 320;
+/** Outer width in pixels. */
+const WIDTH = 520;
 
 const color = (name: string): string => `var(--${name})`;
 
@@ -50,7 +51,7 @@ export const CONFIG = {
   },
   legend: {
     labelColor: color('fg'), titleColor: color('fg'), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', symbolSize: 90, symbolStrokeWidth: 2,
-    labelLimit: 260, gradientStrokeColor: color('axis'),
+    labelLimit: 260, titleLimit: 400, symbolOpacity: 1, gradientStrokeColor: color('axis'),
   },
 } as const;
 
@@ -60,7 +61,7 @@ function axisX(x: LinePlot['x']): Record<string, unknown> {
     grid: false,
     labelOverlap: 'greedy',
     labelSeparation: 4,
-    ...(x.ticks === undefined ? {} : { values: x.ticks }),
+    ...(x.ticks === undefined ? { tickCount: 5 } : { values: x.ticks }),
     ...(x.percent === true ? { labelExpr: "format(datum.value * 100, '.2~r') + ' %'" } : {}),
   };
 }
@@ -71,8 +72,7 @@ export function lineSpec(plot: LinePlot): TopLevelSpec {
   const bands = new Set(plot.series.filter(({ band }) => band === true).map(({ name }) => name));
   const rows = plot.points.filter(({ y }) => y !== null);
   const ranged = rows.filter(({ low, high }) => typeof low === 'number' && typeof high === 'number');
-  const columns = names.length > 3 ? 2 : names.length;
-  const legend = { title: null, orient: 'bottom', direction: 'horizontal', columns, columnPadding: 24 };
+    const legend = names.length < 2 ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
   const scaled = (range: readonly unknown[]): object => ({ field: 'series', type: 'nominal', sort: null, scale: { domain: names, range }, legend });
   const colored = scaled(plot.series.map((series) => color(series.color)));
   const x = { field: 'x', type: 'quantitative', scale: { type: plot.x.log === true ? 'log' : 'linear', domain: plot.x.domain, nice: false }, axis: axisX(plot.x) };
@@ -87,10 +87,11 @@ export function lineSpec(plot: LinePlot): TopLevelSpec {
     },
     { data: { values: ranged.filter(({ series }) => bands.has(series)) }, mark: { type: 'area', opacity: 0.22, clip: true }, encoding: { x, ...range, color: colored } },
     { data: { values: ranged.filter(({ series }) => !bands.has(series)) }, mark: { type: 'rule', strokeWidth: 1.5, clip: true }, encoding: { x, ...range, color: colored } },
-    { data: { values: rows }, mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y, color: colored, strokeDash: scaled(plot.series.map(({ dash }) => dash)) } },
+    { data: { values: rows }, mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y, color: colored, strokeDash: { ...scaled(plot.series.map(({ dash }) => dash)), legend: null } } },
     { data: { values: rows }, mark: { type: 'point', filled: true, size: 55, opacity: 1, clip: true }, encoding: { x, y, color: colored, shape: scaled(plot.series.map(({ shape }) => shape)) } },
   ];
-  return { width: WIDTH, height: HEIGHT, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
+  const size = plot.size ?? { width: WIDTH, height: 320 };
+  return { ...size, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
 }
 
 /** Cells of numbers from 0.5 (and below) to 1: one row a layer, from the last at the top to the first. */
@@ -121,21 +122,21 @@ export function cellSpec(plot: CellPlot): TopLevelSpec {
 }
 
 /** Where the plotting area of {@link traceSpec} lies, in shares of its outer width: for the cursor of the page. */
-export const TRACE_AREA = { left: 44 / 560, width: 504 / 560 } as const;
+export const TRACE_AREA = { left: 54 / 560, width: 494 / 560 } as const;
 
 /** V(s_t) over one trajectory of `values.length` tokens, its reward behind the last one. */
 export function traceSpec(values: readonly number[], reward: number | null): TopLevelSpec {
   const count = values.length;
   const all = reward === null ? values : [...values, reward];
   const domain = [Math.min(0, ...all), Math.max(1, ...all)];
-  const x = { field: 't', type: 'quantitative', scale: { domain: [0, count], nice: false }, axis: { title: 'token', grid: false, tickCount: 8, format: 'd', tickMinStep: 1 } };
-  const y = { field: 'v', type: 'quantitative', scale: { domain, nice: false }, axis: { title: 'V', tickCount: 3 } };
-  const line = values.map((v, t) => ({ t, v }));
+  const x = { field: 't', type: 'quantitative', scale: { domain: [1, count + 1], nice: false }, axis: { title: 'token (V before it; the reward ◆ after the last)', grid: false, tickCount: 8, format: 'd', tickMinStep: 1 } };
+  const y = { field: 'v', type: 'quantitative', scale: { domain, nice: false }, axis: { title: 'V', titleAngle: 0, tickCount: 3 } };
+  const line = values.map((v, t) => ({ t: t + 1, v }));
   const layers = [
     { data: { values: [{ v: 0.5 }] }, mark: { type: 'rule', color: color('fg'), strokeDash: [2, 3], opacity: 0.5 }, encoding: { y } },
     { data: { values: line }, mark: { type: 'line', strokeWidth: 1.5, color: color('s-value'), ...(count === 1 ? { point: { color: color('s-value') } } : {}) }, encoding: { x, y } },
-    { data: { values: reward === null ? [] : [{ t: count, v: reward }] }, mark: { type: 'point', shape: 'diamond', filled: true, size: 90, opacity: 1, color: color('s-linear') }, encoding: { x, y } },
+    { data: { values: reward === null ? [] : [{ t: count + 1, v: reward }] }, mark: { type: 'point', shape: 'diamond', filled: true, size: 90, opacity: 1, color: color('s-linear') }, encoding: { x, y } },
   ];
-  const padding = { left: 44, right: 12, top: 10, bottom: 40 };
-  return { width: 504, height: 90, autosize: 'none', padding, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
+  const padding = { left: 54, right: 12, top: 10, bottom: 40 };
+  return { width: 494, height: 90, autosize: 'none', padding, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
 }

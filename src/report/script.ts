@@ -1,4 +1,5 @@
 /** The page's script: sorting tables and drawing tokens. Texts reach the page as text nodes, never as HTML. */
+/** The script as text; its hash is in the page's policy. */
 export const SCRIPT = `'use strict';
 (() => {
   const NUMBERS = { V: 'v', 'δ': 'd', 'log-probability': 'p', 'entropy (nats)': 'h' };

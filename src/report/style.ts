@@ -3,22 +3,45 @@
  * Ito (2008), lightened in the dark; value runs from orange (0) over none (0.5) to blue (1).
  */
 
-const LIGHT = `--bg:#fff;--fg:#1a1a1a;--soft:#555;--panel:#f5f5f3;--axis:#767676;--grid:#e4e4e4;--line:#cfcfcb;--link:#005a9c;--focus:#b3004f;
---s-value:#0072b2;--s-linear:#d55e00;--s-null:#6b6b6b;--s-base:#008a63;--s-refit:#b4518c;--high:#3d9ad6;--low:#f0a020;--good:#006b4a;--bad:#a83200`;
-const DARK = `--bg:#15171a;--fg:#e8e8e6;--soft:#b0b0ac;--panel:#1f2226;--axis:#8f8f8c;--grid:#33373c;--line:#454a50;--link:#7cc4f5;--focus:#ff9ecb;
---s-value:#56b4e9;--s-linear:#f0903c;--s-null:#a8a8a8;--s-base:#35c99b;--s-refit:#e29cc4;--high:#1f7fc0;--low:#b86e00;--good:#54d1a7;--bad:#ff9b73`;
+/** Colours by name, light and dark. `s-…`: series of plots; high and low: value; soft: secondary text. */
+export const COLORS: Readonly<Record<string, readonly [light: string, dark: string]>> = {
+  bg: ['#ffffff', '#15171a'],
+  fg: ['#1a1a1a', '#e8e8e6'],
+  soft: ['#555555', '#b0b0ac'],
+  panel: ['#f5f5f3', '#1f2226'],
+  axis: ['#767676', '#8f8f8c'],
+  grid: ['#e4e4e4', '#33373c'],
+  line: ['#cfcfcb', '#454a50'],
+  link: ['#005a9c', '#7cc4f5'],
+  focus: ['#b3004f', '#ff9ecb'],
+  's-value': ['#0072b2', '#56b4e9'],
+  's-linear': ['#d55e00', '#f0903c'],
+  's-null': ['#6b6b6b', '#a8a8a8'],
+  's-base': ['#008a63', '#35c99b'],
+  's-refit': ['#b4518c', '#e29cc4'],
+  high: ['#3d9ad6', '#1f7fc0'],
+  low: ['#f0a020', '#a86400'],
+  good: ['#006b4a', '#54d1a7'],
+  bad: ['#a83200', '#ff9b73'],
+};
+
+const variables = (mode: 0 | 1): string => Object.entries(COLORS).map(([name, pair]) => `--${name}:${pair[mode]}`).join(';');
+
+/** How much of high or low is mixed into the background at value 1 or 0, in per cent. */
+export const STRONGEST = 80;
 
 /** Classes v0 … v20 for values 0, 0.05, … 1. */
 const LEVELS = Array.from({ length: 21 }, (_, level) => {
-  const share = Math.round(Math.abs(level - 10) * 8);
+  const share = Math.round((Math.abs(level - 10) * STRONGEST) / 10);
   return `.v${level}{background:color-mix(in srgb,var(--${level > 10 ? 'high' : 'low'}) ${share}%,transparent)}`;
 }).join('\n');
 
 /** One pane is shown: that of the checked radio button. */
 const PANES = [1, 2, 3].map((n) => `.panels>input:nth-of-type(${n}):checked~.panes>:nth-child(${n})`).join(',');
 
-export const STYLE = `:root{color-scheme:light dark;${LIGHT}}
-@media screen and (prefers-color-scheme:dark){:root{${DARK}}}
+/** The style sheet as text. */
+export const STYLE = `:root{color-scheme:light dark;${variables(0)}}
+@media screen and (prefers-color-scheme:dark){:root{${variables(1)}}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:1rem clamp(.8rem,3vw,2.5rem) 4rem;max-width:90rem;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
 h1{font-size:1.7rem;line-height:1.25;margin:.5rem 0;overflow-wrap:anywhere}
@@ -38,9 +61,14 @@ nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:0;margin:.4rem 0;l
 .mark{border:1px solid var(--axis);border-radius:3px;padding:0 .3em;font-size:.85em;white-space:nowrap;font-weight:normal}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem 2rem;align-items:start}
 .pair>*{min-width:0}
+.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
+tbody th{min-width:7.5rem}
+.sortable tbody th{min-width:0;white-space:nowrap}
+.small .plot svg{min-width:21rem;max-width:30rem}
+.small tbody th{min-width:0;white-space:nowrap}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.875rem;margin:.5rem 0;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--soft);padding:.25rem 0;max-width:75ch}
+caption{text-align:left;color:var(--soft);padding:.25rem 0;max-width:min(75ch,calc(100vw - 1.6rem))}
 th,td{padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);font-weight:normal}
 thead th{vertical-align:bottom;color:var(--soft);border-bottom:2px solid var(--axis)}
 .n{text-align:right;padding:.25rem .4rem .25rem .75rem}
@@ -60,14 +88,14 @@ summary{cursor:pointer;color:var(--link);width:fit-content}
 .panels{border:0;padding:0;margin:0;min-width:0}
 .panels>legend{color:var(--soft);font-size:.875rem;padding:0}
 .panels>input{margin:0 .3rem 0 0;accent-color:var(--s-value)}
-.panels>label{margin-right:1rem;font-size:.9rem}
+.panels>label{display:inline-block;margin-right:1rem;font-size:.9rem}
 .panes>div{display:none}
 .pane-name{display:none}
 ${PANES}{display:block}
 select{font:inherit;max-width:100%;background:var(--panel);color:var(--fg);border:1px solid var(--axis);padding:.2rem .4rem}
 .label{margin:.75rem 0 .1rem;color:var(--soft);font-size:.875rem}
 .legend{display:flex;flex-direction:column;gap:.35rem;font-size:.9rem;background:var(--panel);padding:.6rem .8rem}
-.trace{position:relative;max-width:44rem}
+.trace{position:relative;min-width:26rem;max-width:44rem}
 .trace svg{display:block;width:100%;height:auto}
 .cursor{position:absolute;top:6%;bottom:26%;left:calc(var(--left) + var(--at)*var(--width));border-left:2px solid var(--focus);pointer-events:none}
 .tokens{position:relative;padding-bottom:3.5rem;line-height:1.2;font-size:.95rem;color:var(--fg)}

@@ -11,7 +11,7 @@ const WIDTH = 100;
 
 /** At most `width` characters, one line. */
 function cut(text: string, width: number): string {
-  const line = visibleText(text).replace(/\s+/g, ' ');
+  const line = visibleText(text).replace(/[\n\t]/g, ' ');
   const characters = [...line];
   return characters.length <= width ? line : `${characters.slice(0, width - 1).join('')}…`;
 }

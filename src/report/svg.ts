@@ -28,7 +28,8 @@ function renameIds(svg: string, id: string): string {
  */
 export async function renderSvg(spec: TopLevelSpec, labels: { id: string; title: string; description: string }): Promise<Html> {
   // Loaded here: the packages are large, and most commands draw nothing.
-  const [vega, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
+  const vega = await import('vega');
+  const { compile } = await import('vega-lite');
   const logger = vega.logger(vega.Error); // advice about specifications is for whoever writes them
   const view = new vega.View(vega.parse(compile(spec, { logger }).spec), { renderer: 'none', logger });
   const raw = await view.toSVG();

@@ -232,6 +232,7 @@ function smallStudy() {
     layer.validationAuc.last = null;
     layer.variants = { 'shuffled rewards': layer.variants['shuffled rewards'] };
   });
+  awkward.baselines = awkward.baselines.filter(({ name }) => !['linear probe', 'raw inputs'].includes(name));
   return [plain, awkward];
 }
 

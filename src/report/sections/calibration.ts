@@ -1,9 +1,9 @@
 /** Whether a value is a probability: calibration; and what simpler scores reach: baselines. */
-import { PLACE_NAMES, SHUFFLED, bestLayer, isOutside, side } from '../facts.js';
-import { fixed, signed, withInterval } from '../format.js';
+import { PLACE_NAMES, SHORT_PLACES, SHUFFLED, bestLayer, isOutside, side } from '../facts.js';
+import { NONE, fixed, signed, withInterval } from '../format.js';
 import type { Html } from '../html.js';
 import { html } from '../html.js';
-import { figure, placePanels, table } from '../parts.js';
+import { figure, table } from '../parts.js';
 import { lineSpec } from '../plots.js';
 import type { Baseline, ByPlace, DatasetResult, Place } from '../schema.js';
 import { PLACES } from '../schema.js';
@@ -19,32 +19,32 @@ async function calibrationFigure(dataset: DatasetResult, place: Place, id: strin
     points: bins.flatMap(({ meanPredicted, observed }) => (meanPredicted === null ? [] : [{ series: name, x: meanPredicted, y: observed.value, low: observed.low, high: observed.high }])),
     x: { title: 'predicted: V', domain: [0, 1] },
     y: { title: 'observed share of reward', domain: [0, 1] },
+    size: { width: 400, height: 320 },
     references: [{ x: 0, y: 0, x2: 1, y2: 1, strong: true }],
   });
   return figure({
-    title: `Calibration at layer ${bestLayer(dataset).layer}: ${PLACE_NAMES[place]}`,
+    title: `Calibration: ${SHORT_PLACES[place]}`,
     plot: await renderSvg(spec, { id, title: `Calibration, ${PLACE_NAMES[place]}`, description: `Expected calibration error ${fixed(found?.expectedError)}. The numbers follow as a table.` }),
-    how: html`A perfect forecast lies on the dotted diagonal. Bars are 95 % intervals (Wilson); bins of few trajectories have long ones. A probe that knows nothing would show a flat line at the model’s accuracy.
-Expected calibration error: ${fixed(found?.expectedError)}; Brier score: ${fixed(bestLayer(dataset).brier[place])}.`,
+    note: html`Expected calibration error ${fixed(found?.expectedError)}, Brier score ${fixed(bestLayer(dataset).brier[place])}.`,
     numbers: table({
-      caption: `Calibration, held out: ${PLACE_NAMES[place]}`,
-      head: ['V from – to', 'mean V', 'observed', 'trajectories'],
-      rows: bins.map((bin) => [`${fixed(bin.low, 2)} – ${fixed(bin.high, 2)}`, fixed(bin.meanPredicted), withInterval(bin.observed), String(bin.observed.n)]),
+      caption: `Calibration, held out: ${PLACE_NAMES[place]}; n trajectories`,
+      head: ['V from – to', 'mean V', 'observed', 'n'],
+      rows: bins.map((bin) => [`${fixed(bin.low, 2)} – ${fixed(bin.high, 2)}`, fixed(bin.meanPredicted), withInterval(bin.observed, (x) => fixed(x, 2)), String(bin.observed.n)]),
     }),
   });
 }
 
 function differenceText(difference: Baseline['difference'][Place]): string {
   if (difference === null) {
-    return '–';
+    return NONE;
   }
   const verdict = { above: ' ▲', below: ' ▼', over: '' }[side(difference, 0) ?? 'over'];
-  return `${withInterval(difference, (x) => signed(x))}${verdict}`;
+  return `${withInterval(difference, (x) => signed(x, 2))}${verdict}`;
 }
 
 function baselineTable(dataset: DatasetResult): Html {
   const { auc } = bestLayer(dataset);
-  const cells = (from: ByPlace): string[] => PLACES.map((place) => withInterval(from[place]));
+  const cells = (from: ByPlace): string[] => PLACES.map((place) => withInterval(from[place], (x) => fixed(x, 2)));
   const kind = (baseline: Baseline): string => (isOutside(dataset, baseline) ? 'no look inside' : baseline.name === SHUFFLED ? 'null' : 'another probe');
   return table({
     caption: 'AUC, held out, and the value probe’s advantage on the same trajectories (paired), with 95 % intervals',
@@ -59,10 +59,16 @@ function baselineTable(dataset: DatasetResult): Html {
 
 /** Baselines and calibration. */
 export async function comparisonSection(dataset: DatasetResult, id: string): Promise<Html> {
+  const figures = [];
+  for (const place of PLACES) {
+    figures.push(await calibrationFigure(dataset, place, `${id}-calibration-${place}`));
+  }
   return html`<section id="${id}-baselines"><h3>Against simpler scores: baselines</h3>
 ${baselineTable(dataset)}
 <p class="how"><strong>How to read this.</strong> ▲ the value probe is better and the interval of the advantage excludes 0; ▼ it is worse; no mark: no difference was shown.
 Shuffled rewards are the null: judged by the rewards it was trained on, its interval must contain 0.5. – means that the score does not exist at that place.</p></section>
 <section id="${id}-calibration"><h3>Is the value a probability: calibration</h3>
-<div class="pair">${await placePanels(`${id}-calibration-at`, (place, own) => calibrationFigure(dataset, place, own))}</div></section>`;
+<p class="how"><strong>How to read this.</strong> The value probe of layer ${bestLayer(dataset).layer}. A perfect forecast lies on the dotted diagonal. Bars are 95 % intervals (Wilson); bins of few trajectories have long ones. A probe that knows nothing would show a flat line
+at the model’s accuracy, or a single point.</p>
+<div class="pair small">${figures}</div></section>`;
 }

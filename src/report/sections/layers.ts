@@ -76,7 +76,7 @@ async function byLayer(dataset: DatasetResult, id: string): Promise<Html> {
     return figure({
       title: `AUC by layer: ${PLACE_NAMES[place]}`,
       plot: await renderSvg(spec, { id: own, title: `AUC by layer, ${PLACE_NAMES[place]}`, description }),
-      how: html`Bars are 95 % intervals on held-out problems. Controls: the same probe trained on shuffled rewards, a linear probe, and the best score that needs no look inside
+      how: html`Bars are 95 % intervals on held-out problems. Controls: the same probe trained on shuffled rewards, a linear probe where one was trained, and the best score that needs no look inside
 (${baseline === undefined ? 'none here' : visibleText(baseline.name)}). No effect would look like the null: all points on the dotted line at 0.5. An advantage over the baseline that lies within its band is none.
 ${side(auc, 0.5) === 'over' ? html`<strong>Here the interval of the best layer contains 0.5.</strong>` : null}`,
       numbers: layerTable(dataset, place),

@@ -1,5 +1,5 @@
 /** The best-ranked neurons with their statistics. */
-import { significant, withInterval, fixed } from '../format.js';
+import { NONE, aligned, fixed, withInterval } from '../format.js';
 import type { Html } from '../html.js';
 import { html } from '../html.js';
 import type { Cell } from '../parts.js';
@@ -11,16 +11,16 @@ import { visibleText } from '../text.js';
 function row(neuron: NeuronRow, methods: readonly string[], method: string): Cell[] {
   const rank = (name: string): Cell => {
     const value = neuron.ranks[name] ?? null;
-    return { content: value === null ? '–' : String(value), sort: value };
+    return { content: value === null ? NONE : String(value), sort: value };
   };
   const score = neuron.scores[method] ?? null;
   return [
     { content: neuron.sink ? html`${neuron.neuron} <span class="mark">massive</span>` : String(neuron.neuron), sort: neuron.neuron },
     { content: String(neuron.rank), sort: neuron.rank },
-    { content: significant(score), sort: score },
+    { content: score === null ? NONE : aligned(score), sort: score },
     ...methods.filter((name) => name !== method).map(rank),
     ...PLACES.map((place) => ({ content: withInterval(neuron.auc[place], (x) => fixed(x, 2)), sort: neuron.auc[place].value })),
-    ...[neuron.mean, neuron.std, neuron.rms].map((value) => ({ content: significant(value), sort: value })),
+    ...[neuron.mean, neuron.std, neuron.rms].map((value) => ({ content: aligned(value), sort: value })),
   ];
 }
 

@@ -45,7 +45,7 @@ async function trajectory(example: ExampleTrajectory, index: number, id: string)
   return html`<article class="trajectory" data-example="${index}" data-name="${name}"${index === 0 ? null : html` hidden`}>
 <p>Verdict: <strong>${VERDICT[example.verdict]}</strong>; reward ${example.reward === null ? NONE : significant(example.reward)}; right answer: <code>${visibleText(example.gold) || NONE}</code>; ${example.tokens.length} tokens.</p>
 <p class="label">Prompt</p><pre class="prompt" tabindex="0" aria-label="Prompt">${visibleText(example.prompt)}</pre>
-<div class="trace" style="${area}">${plot}</div>
+<div class="scroll"><div class="trace" style="${area}">${plot}</div></div>
 <p class="label">Completion</p><div class="tokens" role="listbox" aria-orientation="horizontal" aria-label="Tokens of ${name}"></div>
 <details class="token-numbers"><summary>The numbers of every token as a table</summary></details>
 </article>`;
