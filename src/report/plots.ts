@@ -50,7 +50,7 @@ export const CONFIG = {
     labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', labelPadding: 4, titlePadding: 8,
   },
   legend: {
-    labelColor: color('fg'), titleColor: color('fg'), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', symbolSize: 90, symbolStrokeWidth: 2,
+    labelColor: color('fg'), titleColor: color('fg'), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', symbolSize: 90, symbolStrokeWidth: 0,
     labelLimit: 260, titleLimit: 400, symbolOpacity: 1, gradientStrokeColor: color('axis'),
   },
 } as const;
@@ -60,7 +60,8 @@ function axisX(x: LinePlot['x']): Record<string, unknown> {
     title: x.title,
     grid: false,
     labelOverlap: 'greedy',
-    labelSeparation: 4,
+    // Widths of texts are estimated, without fonts, and on the large side.
+    labelSeparation: -6,
     ...(x.ticks === undefined ? { tickCount: 5 } : { values: x.ticks }),
     ...(x.percent === true ? { labelExpr: "format(datum.value * 100, '.2~r') + ' %'" } : {}),
   };
@@ -118,7 +119,7 @@ export function cellSpec(plot: CellPlot): TopLevelSpec {
     },
     { data: { values: values.filter(({ value }) => value === null) }, mark: { type: 'text', text: '–', color: color('fg') }, encoding: { x, y } },
   ];
-  return { width: WIDTH, height: 92 + 24 * plot.rows.length, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
+  return { width: WIDTH, height: 92 + (plot.rows.length > 16 ? 17 : 24) * plot.rows.length, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
 }
 
 /** Where the plotting area of {@link traceSpec} lies, in shares of its outer width: for the cursor of the page. */

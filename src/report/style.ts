@@ -61,7 +61,7 @@ nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:0;margin:.4rem 0;l
 .mark{border:1px solid var(--axis);border-radius:3px;padding:0 .3em;font-size:.85em;white-space:nowrap;font-weight:normal}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem 2rem;align-items:start}
 .pair>*{min-width:0}
-.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
+.pair.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 tbody th{min-width:7.5rem}
 .sortable tbody th{min-width:0;white-space:nowrap}
 .small .plot svg{min-width:21rem;max-width:30rem}

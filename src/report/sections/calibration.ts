@@ -48,7 +48,7 @@ function baselineTable(dataset: DatasetResult): Html {
   const kind = (baseline: Baseline): string => (isOutside(dataset, baseline) ? 'no look inside' : baseline.name === SHUFFLED ? 'null' : 'another probe');
   return table({
     caption: 'AUC, held out, and the value probe’s advantage on the same trajectories (paired), with 95 % intervals',
-    head: ['score', 'kind', 'AUC at s₀', 'middle', 'last token', 'advantage at s₀', 'middle', 'last token'],
+    head: ['score', 'kind', 'AUC: s₀', 'AUC: middle', 'AUC: last token', 'advantage: s₀', 'advantage: middle', 'advantage: last token'],
     rows: [
       [html`<strong>value probe, layer ${bestLayer(dataset).layer}</strong>`, '', ...cells(auc), '', '', ''],
       ...dataset.baselines.map((baseline) => [visibleText(baseline.name), kind(baseline), ...cells(baseline.auc), ...PLACES.map((place) => differenceText(baseline.difference[place]))]),

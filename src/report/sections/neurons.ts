@@ -31,7 +31,7 @@ export function neuronsSection({ ranking }: DatasetResult, id: string): Html {
   return html`<section id="${id}-neurons"><h3>The best-ranked neurons of layer ${ranking.layer}</h3>
 ${table({
   caption: `The first ${ranking.neurons.length} neurons by ${visibleText(ranking.method)}: ranks by every method, AUC of the raw coordinate alone on held-out problems, statistics of the coordinate`,
-  head: ['neuron', 'rank', 'score', ...others, 'AUC alone at s₀', 'middle', 'last token', 'mean', 'std', 'RMS'],
+  head: ['neuron', 'rank', 'score', ...others, 'AUC: s₀', 'AUC: middle', 'AUC: last token', 'mean', 'std', 'RMS'],
   rows: ranking.neurons.map((neuron) => row(neuron, methods, ranking.method)),
   sortable: true,
 })}
