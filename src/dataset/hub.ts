@@ -150,8 +150,9 @@ async function download(spec: HubSpec, access: Access, storage: string, track: (
 /** The innermost reason: fetch says only "fetch failed" itself. */
 function reasonOf(error: unknown): string {
   const parts: string[] = [];
-  for (let here = error as { message?: string; code?: string; cause?: unknown } | undefined; here !== undefined; here = here.cause as typeof here) {
-    parts.push(here.message || here.code || '');
+  for (let here = error; typeof here === 'object' && here !== null; here = (here as { cause?: unknown }).cause) {
+    const { message, code } = here as { message?: string; code?: string };
+    parts.push(message || code || '');
   }
   return [...new Set(parts)].filter((part) => part !== '').join(': ') || String(error);
 }

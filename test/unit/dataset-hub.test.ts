@@ -155,9 +155,9 @@ describe('downloading', () => {
   test('an aborted download', async () => {
     const options = await serve();
     const controller = new AbortController();
-    const slow: typeof fetch = (input, init) => {
+    const slow: typeof fetch = (_, init) => {
       setTimeout(() => controller.abort(new Error('enough')), 20);
-      return new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(init.signal?.reason as Error)));
+      return new Promise((_resolve, reject) => init?.signal?.addEventListener('abort', () => reject(init.signal?.reason as Error)));
     };
     await expect(loadDataset(`hf:${REPO}`, { ...options, fetch: slow, signal: controller.signal })).rejects.toMatchObject({ code: 'ABORTED' });
   });
