@@ -18,6 +18,7 @@ constexpr float BETA2 = 0.999f;
 constexpr float EPSILON = 1e-8f;
 constexpr int32_t ADAMW_VALUES = 7;
 constexpr int32_t NODES_PER_PROBE = 32;
+constexpr int64_t MULTIPLICATIONS_PER_THREAD = 8 << 20;  // of one graph: less is done before a second thread has woken up
 constexpr int64_t ROWS_AT_A_TIME = 4096;  // of predict
 
 int64_t pad(int64_t n) { return (n + PAD - 1) / PAD * PAD; }
@@ -96,15 +97,15 @@ probe_trainer::probe_trainer(trainer_params params) : params_(std::move(params))
     check();
     engine_ = std::make_unique<cpu_engine>(params_.threads);
     params_.threads = engine_->threads();
-    allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_->backend()));
+    forward_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_->backend()));
+    backward_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_->backend()));
     make_views();
     make_parameters();
 }
 
 probe_trainer::~probe_trainer() {
-    if (allocator_ != nullptr) {
-        ggml_gallocr_free(allocator_);
-    }
+    ggml_gallocr_free(forward_allocator_);
+    ggml_gallocr_free(backward_allocator_);
     ggml_backend_buffer_free(step_buffer_);
     ggml_backend_buffer_free(parameter_buffer_);
     ggml_free(parameters_);
@@ -154,6 +155,9 @@ void probe_trainer::make_views() {
             const auto inputs = static_cast<int32_t>(inputs_of(params_, spec));
             views_.push_back({spec.layer, &spec, inputs, static_cast<int32_t>(pad(inputs + 1))});
         }
+    }
+    for (size_t p = 0; p < states_.size(); ++p) {
+        multiplications_ += static_cast<int64_t>(views_[states_[p].view].padded) * std::max(1, params_.probes[p].hidden);
     }
     host_x_.resize(views_.size());
     host_xt_.resize(views_.size());
@@ -255,6 +259,7 @@ probe_weights probe_trainer::weights(int32_t probe) const {
 probe_trainer::step_state probe_trainer::begin(int64_t padded_rows, bool backward) {
     const size_t tensors = views_.size() * 2 + states_.size() * (3 + NODES_PER_PROBE);
     context_memory_.resize(ggml_tensor_overhead() * tensors + 2 * ggml_graph_overhead_custom(states_.size() * NODES_PER_PROBE, false));
+    engine_->use_threads(static_cast<int32_t>(std::min<int64_t>(1 + multiplications_ * padded_rows / MULTIPLICATIONS_PER_THREAD, params_.threads)));
     step_state step;
     step.context = ggml_init({context_memory_.size(), context_memory_.data(), true});
     std::vector<ggml_tensor *> all;
@@ -329,8 +334,8 @@ void probe_trainer::fill_inputs(const step_state & step, const probe_rows & rows
     }
 }
 
-void probe_trainer::compute(ggml_cgraph * graph) {
-    if (!ggml_gallocr_alloc_graph(allocator_, graph)) {
+void probe_trainer::compute(ggml_gallocr_t allocator, ggml_cgraph * graph) {
+    if (!ggml_gallocr_alloc_graph(allocator, graph)) {
         throw engine_error(error_code::memory_budget, "no memory for the intermediate results of a training step");
     }
     const ggml_status status = ggml_backend_graph_compute(engine_->backend(), graph);
@@ -355,7 +360,7 @@ void probe_trainer::forward(step_state & step) {
         }
         ggml_build_forward_expand(graph, ggml_cpy(c, z, step.z[p]));
     }
-    compute(graph);
+    compute(forward_allocator_, graph);
 }
 
 // Gradients from dz [n], then AdamW on every parameter.
@@ -377,7 +382,7 @@ void probe_trainer::backward(step_state & step) {
         // w2 last: the gradient of the hidden units needs it as it was
         ggml_build_forward_expand(graph, ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, hidden, dz), s.m2, s.v2, s.adamw));
     }
-    compute(graph);
+    compute(backward_allocator_, graph);
 }
 
 std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vector<int32_t> & lengths, const std::vector<float> & rewards, bool update) {

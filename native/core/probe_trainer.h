@@ -92,7 +92,7 @@ class probe_trainer {
     void fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows);
     void forward(step_state & step);
     void backward(step_state & step);
-    void compute(ggml_cgraph * graph);
+    void compute(ggml_gallocr_t allocator, ggml_cgraph * graph);
     void upload(int32_t probe, const probe_weights & weights);
 
     trainer_params params_;
@@ -102,9 +102,12 @@ class probe_trainer {
     ggml_context * parameters_ = nullptr;
     ggml_backend_buffer_t parameter_buffer_ = nullptr;
     ggml_backend_buffer_t step_buffer_ = nullptr;
-    ggml_gallocr_t allocator_ = nullptr;
+    // One each: an allocator that meets the same graph again has nothing to plan.
+    ggml_gallocr_t forward_allocator_ = nullptr;
+    ggml_gallocr_t backward_allocator_ = nullptr;
     std::vector<uint8_t> context_memory_;
     std::vector<std::vector<float>> host_x_, host_xt_;
+    int64_t multiplications_ = 0;  // per row, over all probes
     int64_t steps_ = 0;
 };
 

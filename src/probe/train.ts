@@ -43,6 +43,8 @@ export interface TrainedProbe extends ProbeJob {
 export interface TrainOptions {
   readonly gamma: number;
   readonly learningRate: number;
+  /** Scale of the first layer's initial weights, 1 is torch's. */
+  readonly initScale: number;
   readonly weightDecay: number;
   /** Whole trajectories per mini-batch. */
   readonly batchTrajectories: number;
@@ -69,6 +71,7 @@ export interface TrainProgress {
 export const TRAIN_DEFAULTS = {
   gamma: 1 - 1e-5,
   learningRate: 1e-4,
+  initScale: 0.1,
   weightDecay: 0.01,
   batchTrajectories: 4,
   maxEpochs: 30,
@@ -145,7 +148,7 @@ export async function trainProbes(
       weightDecay: options.weightDecay,
       ...(norms[i] as { mean: Float32Array; scale: Float32Array }),
       ...(job.neurons === undefined ? {} : { neurons: job.neurons }),
-      weights: initialWeights(job.neurons?.length ?? data.width, job.hidden, options.seed + 7919 * job.layer),
+      weights: initialWeights(job.neurons?.length ?? data.width, job.hidden, options.seed + 7919 * job.layer, options.initScale),
     })),
   });
   const lives = jobs.map((job): Live => ({ job, trainLoss: [], validationLoss: [], bestEpoch: -1, best: undefined }));

@@ -126,15 +126,15 @@ export class ProbeTrainer implements AsyncDisposable {
 
 /**
  * Initial weights as torch.nn.Linear draws them: uniform in ±1/√(inputs of the layer), weights and biases alike, from a
- * seeded generator (not torch's own).
+ * seeded generator (not torch's own). `scale` makes the first layer's weights smaller (docs/probe.md says what for).
  */
-export function initialWeights(inputs: number, hidden: number, seed: number): ProbeWeights {
+export function initialWeights(inputs: number, hidden: number, seed: number, scale = 1): ProbeWeights {
   const random = mulberry32(seed);
   const draw = (count: number, fanIn: number): Float32Array => Float32Array.from({ length: count }, () => (2 * random() - 1) / Math.sqrt(fanIn));
   if (hidden === 0) {
     return { w1: new Float32Array(0), b1: new Float32Array(0), w2: draw(inputs, inputs), b2: draw(1, inputs) };
   }
-  return { w1: draw(hidden * inputs, inputs), b1: draw(hidden, inputs), w2: draw(hidden, hidden), b2: draw(1, hidden) };
+  return { w1: draw(hidden * inputs, inputs).map((weight) => weight * scale), b1: draw(hidden, inputs), w2: draw(hidden, hidden), b2: draw(1, hidden) };
 }
 
 /** A probe whose inputs are taken as given. */

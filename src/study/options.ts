@@ -14,6 +14,8 @@ export interface ProbeSettings {
   readonly inputs: 'zscore' | 'raw';
   readonly gamma: number;
   readonly learningRate: number;
+  /** Scale of the first layer's initial weights against torch's. */
+  readonly initScale: number;
   readonly weightDecay: number;
   readonly batchTrajectories: number;
   readonly maxEpochs: number;

@@ -11,6 +11,11 @@ export interface PlantOptions {
   readonly seed: number;
 }
 
+/** Noise of a planted coordinate; the value itself has a standard deviation of 1 at s_0. */
+const NOISE = 0.5;
+/** How surely the reward follows from where the value ends. */
+const SHARP = 2;
+
 /** Standard normal numbers (Box–Muller). */
 function normals(random: () => number): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
@@ -40,11 +45,11 @@ export function plantedTrajectories(options: PlantOptions): { trajectories: Memo
     for (let s = 0; s < count; s++) {
       value += s === 0 ? 0 : 0.4 * normal();
       for (let j = 0; j < width; j++) {
-        const signal = shows.has(j) ? value + 0.7 * normal() : normal();
+        const signal = shows.has(j) ? value + NOISE * normal() : normal();
         states[s * width + j] = (offset[j] as number) + (scaleOf[j] as number) * signal;
       }
     }
-    const reward = random() < 1 / (1 + Math.exp(-2 * value)) ? 1 : 0;
+    const reward = random() < 1 / (1 + Math.exp(-SHARP * value)) ? 1 : 0;
     return { problem: `planted-${t}`, reward, states };
   });
   return { trajectories, planted: [...planted].sort((a, b) => a - b) };

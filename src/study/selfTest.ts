@@ -93,11 +93,12 @@ async function syntheticChecks(options: SelfTestOptions): Promise<Check[]> {
   ];
 }
 
-/** Prompts of the planted models: three letters, of which the last decides. */
+/** Prompts of the planted models: four letters, of which the last decides. */
 function plantedProblems(count: number): Problem[] {
   const letters = 'etaoinshrdlcumwfgypbvkxqjz';
   return Array.from({ length: count }, (_, i): Problem => {
-    const question = `th${letters[(i * 7) % 26] ?? ''}`;
+    const letter = (k: number): string => letters[k % 26] ?? '';
+    const question = `${letter(i * 3)}${letter(i * 5 + Math.floor(i / 26))}${letter(i * 11)}${letter(i * 7)}`;
     return { id: `planted-${i}`, question, answer: 'y', check: 'planted', source: {} };
   });
 }

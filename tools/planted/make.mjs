@@ -4,9 +4,10 @@
  *     node tools/planted/make.mjs
  *
  * In the first, one coordinate of the residual stream carries correctness: the embedding of every token puts a graded
- * value on coordinate CARRIER, no block writes there, and the output turns it into the odds of `y` (right) against `n`
- * (wrong). Coordinate LEVEL is constant and keeps all other tokens improbable. Everything else is random. In the null twin
- * the output ignores CARRIER: `y` and `n` are even whatever the stream holds. The same bytes on every machine.
+ * value on coordinate CARRIER, no block reads or writes it, and the output turns it into the odds of `y` (right) against
+ * `n` (wrong). Otherwise tokens differ by one of two random vectors only, so that no other coordinate tells what CARRIER
+ * holds. Coordinate LEVEL is constant and keeps all other tokens improbable. Blocks are random. In the null twin the
+ * output ignores CARRIER: `y` and `n` are even whatever the stream holds. The same bytes on every machine.
  */
 import { writeFileSync } from 'node:fs';
 import { encodeGguf, encodeTensorData, tinyGgufSpec } from '../../test/helpers/tiny-gguf.mjs';
@@ -38,6 +39,7 @@ function build(gain) {
   // Evenly spread values over the vocabulary, in an order that has nothing to do with the letters' numbers.
   edit('token_embd.weight', (values) => {
     for (let token = 0; token < names.length; token++) {
+      values.copyWithin(token * D_MODEL, (token % 2) * D_MODEL, (token % 2 + 1) * D_MODEL);
       values[token * D_MODEL + CARRIER] = SPREAD * (((token * 29) % names.length) / (names.length - 1) - 0.5) * 2;
       values[token * D_MODEL + LEVEL] = LEVEL_VALUE;
     }
@@ -45,6 +47,11 @@ function build(gain) {
     values[names.indexOf('n') * D_MODEL + CARRIER] = -SPREAD / 2;
   });
   for (let layer = 0; layer < 3; layer++) {
+    for (const part of ['attn_q', 'attn_k', 'attn_v', 'ffn_gate', 'ffn_up']) {
+      edit(`blk.${layer}.${part}.weight`, (values, [inputs]) => {
+        for (let at = CARRIER; at < values.length; at += inputs) values[at] = 0;
+      });
+    }
     for (const part of ['attn_output', 'ffn_down']) {
       edit(`blk.${layer}.${part}.weight`, (values, [inputs, outputs]) => {
         for (let out = 0; out < outputs; out++) {
