@@ -109,5 +109,5 @@ ${LEVELS}
 [hidden]{display:none!important}
 @media (max-width:40rem){body{font-size:15px}.pairs th{white-space:normal}th,td{padding-right:.5rem}}
 @media print{body{max-width:none;font-size:11pt;padding:0}nav,.skip,select,.panels>input,.panels>label,.panels>legend{display:none}.panes>div,.pane-name{display:block}
-.scroll{overflow:visible}figure,tr{break-inside:avoid}h2,h3,figcaption{break-after:avoid}.t{-webkit-print-color-adjust:exact;print-color-adjust:exact}pre{max-height:none}}
+.scroll{overflow:visible}table{font-size:8pt}td.n{white-space:normal}th,td,.n{padding:.15rem .3rem .15rem 0}.plot svg,.pair.small .plot svg,.trace{min-width:0}figure,tr{break-inside:avoid}h2,h3,figcaption{break-after:avoid}.t{-webkit-print-color-adjust:exact;print-color-adjust:exact}pre{max-height:none}}
 `;
