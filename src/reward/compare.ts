@@ -134,7 +134,7 @@ async function compareValues(gold: string, answer: string, symbolic: Symbolic): 
 }
 
 /** What a marked value is as a bare number: 50 % is 1/2, 90° is π/2. */
-const MARKS: Readonly<Record<string, string>> = { '%': '\\frac{1}{100}', '°': '\\frac{\\pi}{180}' };
+const MARKS: ReadonlyMap<string, string> = new Map([['%', '\\frac{1}{100}'], ['°', '\\frac{\\pi}{180}']]); // prettier-ignore
 
 function scale(value: string, factor: string): string {
   const [number, ratio] = [parseRational(value), parseRational(factor)];
@@ -155,7 +155,7 @@ async function compareQuantities(gold: Quantity, answer: Quantity, symbolic: Sym
     return compareTexts(scale(gold.value, ratio), answer.value, symbolic);
   }
   const bare = await compareTexts(gold.value, answer.value, symbolic);
-  const mark = MARKS[gold.unit ?? answer.unit ?? ''];
+  const mark = MARKS.get(gold.unit ?? answer.unit ?? '');
   if (bare.result === 'equal' || mark === undefined) {
     return bare;
   }

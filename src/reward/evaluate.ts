@@ -16,11 +16,11 @@ const MAX_FACTORIAL = 170;
 
 const real = (x: number): Complex => new Complex(x, 0);
 
-const CONSTANTS: Readonly<Record<string, Complex>> = {
+const CONSTANTS: ReadonlyMap<string, Complex> = new Map<string, Complex>(Object.entries({
   Pi: real(Math.PI), e: real(Math.E), ExponentialE: real(Math.E), i: new Complex(0, 1), ImaginaryUnit: new Complex(0, 1),
-}; // prettier-ignore
+})); // prettier-ignore
 
-const NOT_VARIABLES = new Set([...Object.keys(CONSTANTS), 'PositiveInfinity', 'NegativeInfinity', 'Nothing']);
+const NOT_VARIABLES = new Set([...CONSTANTS.keys(), 'PositiveInfinity', 'NegativeInfinity', 'Nothing']);
 
 // complex-esm declares these as `any`.
 const plus = (x: Complex, y: Complex): Complex => x.add(y) as Complex;
@@ -29,16 +29,16 @@ const times = (x: Complex, y: Complex): Complex => x.mul(y) as Complex;
 const quotient = (x: Complex, y: Complex): Complex => (y.abs() === 0 ? real(NaN) : (x.div(y) as Complex));
 
 /** Functions of one complex variable by MathJSON head. */
-const FUNCTIONS: Readonly<Record<string, (z: Complex) => Complex>> = {
+const FUNCTIONS: ReadonlyMap<string, (z: Complex) => Complex> = new Map<string, (z: Complex) => Complex>(Object.entries({
   Negate: (z) => z.neg(), Sqrt: (z) => z.sqrt(), Exp: (z) => z.exp(), Ln: (z) => z.log(), Lb: (z) => quotient(z.log(), real(Math.LN2)),
   Abs: (z) => real(z.abs()), Degrees: (z) => times(z, real(Math.PI / 180)),
   Sin: (z) => z.sin(), Cos: (z) => z.cos(), Tan: (z) => z.tan(), Cot: (z) => z.cot(), Sec: (z) => z.sec(), Csc: (z) => z.csc(),
   Arcsin: (z) => z.asin(), Arccos: (z) => z.acos(), Arctan: (z) => z.atan(),
   Sinh: (z) => z.sinh(), Cosh: (z) => z.cosh(), Tanh: (z) => z.tanh(), Coth: (z) => z.coth(), Sech: (z) => z.sech(), Csch: (z) => z.csch(),
   Floor: (z) => onReal(z, Math.floor), Ceil: (z) => onReal(z, Math.ceil), Factorial: (z) => onReal(z, factorial),
-}; // prettier-ignore
+})); // prettier-ignore
 
-const INVERSES: Readonly<Record<string, string>> = { Sin: 'Arcsin', Cos: 'Arccos', Tan: 'Arctan' };
+const INVERSES: ReadonlyMap<string, string> = new Map<string, string>(Object.entries({ Sin: 'Arcsin', Cos: 'Arccos', Tan: 'Arctan' }));
 const NAMED = new Set(['Exp', 'Binomial', 'GCD', 'LCM', 'Max', 'Min', 'Arcsin', 'Arccos', 'Arctan']);
 
 const near = (a: number, b: number): boolean => Math.abs(a - b) < 1e-9 * Math.max(1, Math.abs(b));
@@ -65,14 +65,14 @@ function gcd(a: number, b: number): number {
 }
 
 /** Functions of several real numbers. */
-const REAL_FUNCTIONS: Readonly<Record<string, (...x: number[]) => number>> = {
+const REAL_FUNCTIONS: ReadonlyMap<string, (...x: number[]) => number> = new Map<string, (...x: number[]) => number>(Object.entries({
   Max: Math.max,
   Min: Math.min,
   GCD: (...x) => (x.every(Number.isInteger) ? x.reduce(gcd) : NaN),
   LCM: (...x) => (x.every(Number.isInteger) ? x.reduce((a, b) => Math.abs(a * b) / gcd(a, b)) : NaN),
   Binomial: (n = NaN, k = NaN) => Math.round(factorial(n) / factorial(k) / factorial(n - k)),
   Mod: (a = NaN, b = NaN) => a - b * Math.floor(a / b),
-};
+}));
 
 const isCall = (json: MathJson | undefined): json is readonly [string, ...MathJson[]] => Array.isArray(json);
 const isInteger = (json: MathJson | undefined): boolean => typeof json === 'number' && Number.isInteger(json);
@@ -104,7 +104,7 @@ export function resolve(json: MathJson): MathJson {
   }
   if (head === 'Apply' && isCall(operands[0]) && operands[0][0] === 'InverseFunction') {
     const name = operands[0][1];
-    const inverse = typeof name === 'string' ? INVERSES[name] : undefined;
+    const inverse = typeof name === 'string' ? INVERSES.get(name) : undefined;
     if (inverse === undefined) {
       throw new Unsupported('the inverse of a function');
     }
@@ -229,11 +229,11 @@ export function numeric(json: MathJson, variables: ReadonlyMap<string, number>):
     throw new Unsupported(head);
   }
   const fold = (f: (x: Complex, y: Complex) => Complex): Complex => values.slice(1).reduce(f, first);
-  const one = FUNCTIONS[head];
+  const one = FUNCTIONS.get(head);
   if (one !== undefined && values.length === 1) {
     return one(first);
   }
-  const several = REAL_FUNCTIONS[head];
+  const several = REAL_FUNCTIONS.get(head);
   if (several !== undefined) {
     return values.every(({ im }) => near(im, 0)) ? real(several(...values.map(({ re }) => re))) : real(NaN);
   }
@@ -267,7 +267,7 @@ function numericAtom(json: number | string | { readonly num: string }, variables
     return real(Number(json.num));
   }
   const value = variables.get(json);
-  return value === undefined ? (CONSTANTS[json] ?? missing(json)) : real(value);
+  return value === undefined ? (CONSTANTS.get(json) ?? missing(json)) : real(value);
 }
 
 function missing(name: string): never {

@@ -59,11 +59,12 @@ function withoutSubscripts(texts: readonly string[]): string[] {
   );
 }
 
+/** Errors: Unsupported for what is no formula; the parser takes some stray characters for symbols. */
 function parse(latex: string): MathJson {
   engine ??= new ParserClass();
   // Not canonical: making an expression canonical may already compute a huge power.
   const boxed = engine.parse(readable(latex), { canonical: false });
-  if (!boxed.isValid || latex.trim() === '') {
+  if (!boxed.isValid || latex.trim() === '' || /[#@?"`;]|[^ -~°]/.test(latex)) {
     throw new Unsupported(`cannot read ${JSON.stringify(latex.slice(0, 40))} as a formula`);
   }
   return resolve(boxed.json as MathJson);

@@ -30,8 +30,7 @@ const MEMORY_LIMIT_MB = 512;
 function startWorker(setup: Setup): Worker {
   const typescript = import.meta.url.endsWith('.ts');
   const file = new URL(typescript ? './worker.ts' : './worker.js', import.meta.url);
-  // stdout is kept for results: what a user's module prints goes to stderr.
-  const options = { workerData: setup, stdout: true, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MEMORY_LIMIT_MB } };
+  const options = { workerData: setup, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MEMORY_LIMIT_MB } };
   if (!typescript) {
     return new Worker(file, options);
   }
@@ -89,7 +88,6 @@ export class JobRunner implements AsyncDisposable {
 
   async #start(): Promise<Reply> {
     const worker = startWorker(this.#setup);
-    worker.stdout.pipe(process.stderr, { end: false });
     this.#worker = worker;
     const reply = await this.#exchange(START_LIMIT_MS);
     if (!reply.ok) {

@@ -9,6 +9,8 @@ import { decided, unknown } from './verdict.js';
 const MAX_LENGTH = 2000;
 
 const SENTENCE = /\b(?:final )?answer(?:\s+is|\s{0,3}:)\s{0,3}:?[ \t*]{0,5}([^\n]{1,500})/gi;
+/** Two words at the start: "the number of apples, 7" may hold the right answer; it is not wrong for not being a number. */
+const PROSE = /^(?:\\text\{)?[A-Za-z'’]{2,}\s+[A-Za-z'’]{2,}/;
 const MARKED = /####[ \t]*([^\n]{1,500})/g;
 
 /** Without a box: what follows the last "answer is" or "Answer:", or else the last `####`, to the end of its sentence. */
@@ -44,5 +46,8 @@ export async function checkMath({ text, gold }: ScoreItem, symbolic: Symbolic): 
     return unknown(`an answer of more than ${MAX_LENGTH} characters is not taken apart`, answer);
   }
   const { result, reason } = await compareAnswers(right, answer, symbolic);
+  if (result === 'different' && !hasBox(text) && PROSE.test(answer) && !PROSE.test(right)) {
+    return unknown('the answer is a sentence', answer);
+  }
   return result === 'undecided' ? unknown(reason, answer) : decided(result === 'equal', answer, reason);
 }

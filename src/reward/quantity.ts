@@ -7,20 +7,20 @@ export interface Quantity {
 }
 
 /** Dimension and size of common units; sizes are exact fractions of the first unit of the dimension. */
-const UNITS: Readonly<Record<string, readonly [dimension: string, numerator: number, denominator: number]>> = {
+const UNITS: ReadonlyMap<string, readonly [dimension: string, numerator: number, denominator: number]> = new Map(Object.entries({
   m: ['length', 1, 1], mm: ['length', 1, 1000], cm: ['length', 1, 100], dm: ['length', 1, 10], km: ['length', 1000, 1],
   in: ['imperial length', 1, 1], ft: ['imperial length', 12, 1], yd: ['imperial length', 36, 1], mi: ['imperial length', 63360, 1],
   s: ['time', 1, 1], min: ['time', 60, 1], h: ['time', 3600, 1], day: ['time', 86400, 1], week: ['time', 604800, 1],
   g: ['mass', 1, 1], mg: ['mass', 1, 1000], kg: ['mass', 1000, 1], lb: ['imperial mass', 16, 1], oz: ['imperial mass', 1, 1],
   l: ['volume', 1, 1], ml: ['volume', 1, 1000], dollar: ['money', 1, 1], cent: ['money', 1, 100],
-}; // prettier-ignore
+} as const)); // prettier-ignore
 
-const NAMES: Readonly<Record<string, string>> = {
+const NAMES: ReadonlyMap<string, string> = new Map(Object.entries({
   meter: 'm', metre: 'm', millimeter: 'mm', millimetre: 'mm', centimeter: 'cm', centimetre: 'cm', kilometer: 'km', kilometre: 'km',
   inch: 'in', inche: 'in', foot: 'ft', feet: 'ft', yard: 'yd', mile: 'mi', second: 's', sec: 's', minute: 'min', hour: 'h', hr: 'h',
   gram: 'g', kilogram: 'kg', milligram: 'mg', pound: 'lb', ounce: 'oz', liter: 'l', litre: 'l', milliliter: 'ml', millilitre: 'ml',
   usd: 'dollar', degree: '°', deg: '°', percent: '%', 'percentage point': '%',
-}; // prettier-ignore
+})); // prettier-ignore
 
 /** A unit's name as in {@link UNITS}, with its power: "square centimeters" and "cm^2" are "cm^2". */
 function canonical(unit: string): string {
@@ -28,7 +28,7 @@ function canonical(unit: string): string {
   const [, shape, base = '', exponent] = /^(square|sq\.?|cubic|cu\.?)?\s*(.*?)(?:\^(\d))?$/.exec(words) ?? [];
   const power = shape === undefined ? exponent : shape.startsWith('sq') ? '2' : '3';
   const singular = base.length > 3 ? base.replace(/s$/, '') : base.replace(/^(hr|lb|day|yd|min|sec)s$/, '$1');
-  const name = NAMES[base] ?? NAMES[singular] ?? singular;
+  const name = NAMES.get(base) ?? NAMES.get(singular) ?? singular;
   return power === undefined ? name : `${name}^${power}`;
 }
 
@@ -40,7 +40,7 @@ function plainUnit(text: string): RegExpExecArray | null {
   const match = PLAIN.exec(text);
   const [, value = '', space = '', unit = ''] = match ?? [];
   const base = canonical(unit).replace(/\^\d$/, '');
-  const known = base in UNITS || Object.values(NAMES).includes(base);
+  const known = UNITS.has(base) || [...NAMES.values()].includes(base);
   return known || (space !== '' && /\d$/.test(value) && /[A-Za-z]{3,}/.test(unit)) ? match : null;
 }
 
@@ -59,7 +59,7 @@ export function splitUnit(text: string): Quantity {
 export function unitRatio(a: string, b: string): string | null | undefined {
   const split = (unit: string): [string, number] => [unit.replace(/\^\d$/, ''), Number(/\^(\d)$/.exec(unit)?.[1] ?? 1)];
   const [[nameA, powerA], [nameB, powerB]] = [split(a), split(b)];
-  const [sizeA, sizeB] = [UNITS[nameA], UNITS[nameB]];
+  const [sizeA, sizeB] = [UNITS.get(nameA), UNITS.get(nameB)];
   if (sizeA === undefined || sizeB === undefined) {
     return undefined;
   }

@@ -51,7 +51,8 @@ const isPath = (check: string): boolean => /[\\/]|\.[cm]?[jt]s$/.test(check);
 function validate(kind: CheckName | 'module', options: ScorerOptions): void {
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !USES[kind].includes(name as keyof ScorerOptions)) {
-      throw invalidArgument(`options.${name}`, `no such option for ${kind === 'module' ? 'a user module' : kind}`, value);
+      const who = kind === 'module' ? "a user's module" : `the check ${kind}`;
+      throw new RewardLensError('INVALID_ARGUMENT', `options.${name}: ${who} has no use for it`, { details: { parameter: name, received: value } });
     }
   }
   const { mode, timeLimitMs } = options;
