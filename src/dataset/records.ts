@@ -27,7 +27,7 @@ function entryOf(line: number, value: unknown): Entry {
 
 function parseLine(bytes: Uint8Array, line: number, decoder: TextDecoder): Entry | undefined {
   try {
-    const text = decoder.decode(bytes).replace(/^\ufeff/, '');
+    const text = decoder.decode(bytes);
     return text.trim() === '' ? undefined : entryOf(line, parseJson(text, '', line));
   } catch (error) {
     const known = error instanceof RewardLensError;

@@ -54,7 +54,6 @@ describe('texts', () => {
       'Which bone is in the leg?\n(A) ulna\n(B) tibia\n(C) radius\n(D) sternum\n\nThink step by step and then finish your answer with "the answer is (X)" where X is the correct letter choice.',
     ],
     ['plain.jsonl', 'raw', 'A word with a vowel: '],
-    ['plain.jsonl', 'instruct', 'A word with a vowel: '],
   ])('%s with %s', async (name, template, text) => {
     expect(await lastPrompt({ dataset: await open(name), template })).toEqual({ text, addSpecial: true });
   });
@@ -89,7 +88,8 @@ describe('texts', () => {
       addSpecial: false,
     });
     const plain = await open('plain.jsonl');
-    expect(await lastPrompt({ dataset: plain, template: 'chat', renderChat })).toEqual({ text: '<user>A word with a vowel: </user><assistant>', addSpecial: false });
+    const { prompt } = await createPromptBuilder({ dataset: plain, template: 'chat', renderChat });
+    expect(prompt(plain.problems[0] as Problem)).toEqual({ text: '<user>2+2=?\n</user><assistant>', addSpecial: false });
   });
 
   test('a file, with all variables', async () => {
@@ -146,7 +146,11 @@ describe('few-shot examples', () => {
 
   test('every example ends in the form that its checker reads', async () => {
     for (const name of ['gsm8k.jsonl', 'math.jsonl', 'math500.jsonl', 'arc.jsonl', 'mmlu.jsonl']) {
-      const { problems, ...dataset } = await open(name);
+      const { problems: loaded, ...dataset } = await open(name);
+      const problems = [...loaded];
+      if (dataset.format === 'math') {
+        problems.push({ ...(problems[0] as Problem), id: 'no solution', question: 'Another?', source: {} });
+      }
       for (const [i, problem] of problems.entries()) {
         const asked = problems[(i + 1) % problems.length] as Problem;
         const builder = await createPromptBuilder({ dataset: { ...dataset, problems: [asked] }, template: await file('{{ question }}{{ fewshot[0].solution }}'), fewShot: 1, fewShotFrom: { ...dataset, problems: [problem] } });
