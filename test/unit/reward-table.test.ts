@@ -51,3 +51,19 @@ describe('hand-written pairs', () => {
     expect(await scorer.score({ gold: row.gold, text: row.text })).toEqual(verdict);
   });
 });
+
+describe('pairs judged by SymPy', () => {
+  test('every verdict agrees', async () => {
+    const pairs = JSON.parse(readFileSync(new URL('../fixtures/reward/sympy.json', import.meta.url), 'utf8')) as { gold: string; answer: string; same: boolean }[];
+    await using scorer = await createScorer('math');
+    const disagreements: unknown[] = [];
+    for (const { gold, answer, same } of pairs) {
+      const { verdict, reason } = await scorer.score({ gold, text: `\\boxed{${answer}}` });
+      if (verdict !== (same ? 'correct' : 'wrong')) {
+        disagreements.push({ gold, answer, same, verdict, reason });
+      }
+    }
+    expect(pairs.length).toBe(150);
+    expect(disagreements).toEqual([]);
+  });
+});
