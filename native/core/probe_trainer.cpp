@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <exception>
 #include <thread>
 
 #include "error.h"
@@ -18,7 +18,6 @@ constexpr float BETA2 = 0.999f;
 constexpr float EPSILON = 1e-8f;
 constexpr int32_t ADAMW_VALUES = 7;
 constexpr int32_t NODES_PER_PROBE = 32;
-constexpr int64_t MULTIPLICATIONS_PER_THREAD = 8 << 20;  // of one graph: less is done before a second thread has woken up
 constexpr int64_t ROWS_AT_A_TIME = 4096;  // of predict
 
 int64_t pad(int64_t n) { return (n + PAD - 1) / PAD * PAD; }
@@ -44,16 +43,21 @@ void check_weights(const std::string & name, const probe_weights & w, size_t inp
     check_size(name + ".b2", w.b2.size(), 1);
 }
 
-// body(i) for i in 0..count-1 on several threads.
+// body(i) for i in 0..count-1 on several threads; the first exception is thrown when all are done.
 template <typename F>
 void parallel_for(int32_t threads, size_t count, const F & body) {
     const size_t workers = std::min<size_t>(static_cast<size_t>(std::max(1, threads)), count);
-    std::vector<std::thread> pool;
+    std::vector<std::exception_ptr> errors(workers);
     const auto run = [&](size_t worker) {
-        for (size_t i = worker; i < count; i += workers) {
-            body(i);
+        try {
+            for (size_t i = worker; i < count; i += workers) {
+                body(i);
+            }
+        } catch (...) {
+            errors[worker] = std::current_exception();
         }
     };
+    std::vector<std::thread> pool;
     for (size_t worker = 1; worker < workers; ++worker) {
         pool.emplace_back(run, worker);
     }
@@ -62,6 +66,11 @@ void parallel_for(int32_t threads, size_t count, const F & body) {
     }
     for (std::thread & thread : pool) {
         thread.join();
+    }
+    for (const std::exception_ptr & error : errors) {
+        if (error) {
+            std::rethrow_exception(error);
+        }
     }
 }
 
@@ -81,6 +90,12 @@ void transpose(const float * from, float * to, int64_t rows, int64_t cols) {
     }
 }
 
+// What ggml_opt_step_adamw takes, for update number `step` counted from 1.
+std::vector<float> adamw_values(const probe_spec & spec, int64_t step) {
+    const auto correction = [&](float beta) { return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), static_cast<double>(step)))); };
+    return {spec.learning_rate, BETA1, BETA2, EPSILON, spec.weight_decay, correction(BETA1), correction(BETA2)};
+}
+
 void set_tensor(ggml_tensor * tensor, const std::vector<float> & values) {
     ggml_backend_tensor_set(tensor, values.data(), 0, values.size() * sizeof(float));
 }
@@ -95,17 +110,19 @@ std::vector<float> get_tensor(const ggml_tensor * tensor) {
 
 probe_trainer::probe_trainer(trainer_params params) : params_(std::move(params)) {
     check();
-    engine_ = std::make_unique<cpu_engine>(params_.threads);
-    params_.threads = engine_->threads();
-    forward_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_->backend()));
-    backward_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_->backend()));
+    if (params_.threads == 0) {
+        params_.threads = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+    }
     make_views();
+    make_workers();
     make_parameters();
 }
 
 probe_trainer::~probe_trainer() {
-    ggml_gallocr_free(forward_allocator_);
-    ggml_gallocr_free(backward_allocator_);
+    for (const worker & w : workers_) {
+        ggml_gallocr_free(w.forward);
+        ggml_gallocr_free(w.backward);
+    }
     ggml_backend_buffer_free(step_buffer_);
     ggml_backend_buffer_free(parameter_buffer_);
     ggml_free(parameters_);
@@ -156,11 +173,32 @@ void probe_trainer::make_views() {
             views_.push_back({spec.layer, &spec, inputs, static_cast<int32_t>(pad(inputs + 1))});
         }
     }
-    for (size_t p = 0; p < states_.size(); ++p) {
-        multiplications_ += static_cast<int64_t>(views_[states_[p].view].padded) * std::max(1, params_.probes[p].hidden);
-    }
     host_x_.resize(views_.size());
     host_xt_.resize(views_.size());
+}
+
+// Deals the probes out, the most expensive first, each to the worker with the least to do.
+void probe_trainer::make_workers() {
+    const size_t count = std::min(states_.size(), static_cast<size_t>(params_.threads));
+    const auto cost = [&](size_t p) { return static_cast<int64_t>(views_[states_[p].view].padded) * std::max(1, params_.probes[p].hidden); };
+    std::vector<size_t> order(states_.size());
+    for (size_t p = 0; p < order.size(); ++p) {
+        order[p] = p;
+    }
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(a) > cost(b); });
+    workers_.resize(count);
+    std::vector<int64_t> load(count, 0);
+    for (size_t p : order) {
+        const auto least = static_cast<size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+        workers_[least].probes.push_back(p);
+        load[least] += cost(p);
+    }
+    for (worker & w : workers_) {
+        w.engine = std::make_unique<cpu_engine>(params_.threads / static_cast<int32_t>(count));
+        buffer_type_ = ggml_backend_get_default_buffer_type(w.engine->backend());
+        w.forward = ggml_gallocr_new(buffer_type_);
+        w.backward = ggml_gallocr_new(buffer_type_);
+    }
 }
 
 void probe_trainer::make_parameters() {
@@ -188,7 +226,7 @@ void probe_trainer::make_parameters() {
         }
         s.adamw = ggml_new_tensor_1d(parameters_, GGML_TYPE_F32, ADAMW_VALUES);
     }
-    parameter_buffer_ = ggml_backend_alloc_ctx_tensors(parameters_, engine_->backend());
+    parameter_buffer_ = ggml_backend_alloc_ctx_tensors_from_buft(parameters_, buffer_type_);
     if (parameter_buffer_ == nullptr) {
         throw engine_error(error_code::memory_budget, "no memory for the weights and moments of " + std::to_string(count) + " probes");
     }
@@ -257,9 +295,7 @@ probe_weights probe_trainer::weights(int32_t probe) const {
 
 // Makes the tensors of a step of `padded_rows` rows in the step buffer, which grows when needed.
 probe_trainer::step_state probe_trainer::begin(int64_t padded_rows, bool backward) {
-    const size_t tensors = views_.size() * 2 + states_.size() * (3 + NODES_PER_PROBE);
-    context_memory_.resize(ggml_tensor_overhead() * tensors + 2 * ggml_graph_overhead_custom(states_.size() * NODES_PER_PROBE, false));
-    engine_->use_threads(static_cast<int32_t>(std::min<int64_t>(1 + multiplications_ * padded_rows / MULTIPLICATIONS_PER_THREAD, params_.threads)));
+    context_memory_.resize(ggml_tensor_overhead() * (views_.size() * 2 + states_.size() * 3));
     step_state step;
     step.context = ggml_init({context_memory_.size(), context_memory_.data(), true});
     std::vector<ggml_tensor *> all;
@@ -276,7 +312,7 @@ probe_trainer::step_state probe_trainer::begin(int64_t padded_rows, bool backwar
         step.z.push_back(make(padded_rows, 1));
         step.dz.push_back(backward ? make(padded_rows, 1) : nullptr);
     }
-    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(engine_->backend());
+    ggml_backend_buffer_type_t type = buffer_type_;
     const size_t alignment = ggml_backend_buft_get_alignment(type);
     const auto aligned = [&](const ggml_tensor * tensor) { return (ggml_backend_buft_get_alloc_size(type, tensor) + alignment - 1) / alignment * alignment; };
     size_t needed = 0;
@@ -334,21 +370,45 @@ void probe_trainer::fill_inputs(const step_state & step, const probe_rows & rows
     }
 }
 
-void probe_trainer::compute(ggml_gallocr_t allocator, ggml_cgraph * graph) {
-    if (!ggml_gallocr_alloc_graph(allocator, graph)) {
-        throw engine_error(error_code::memory_budget, "no memory for the intermediate results of a training step");
+namespace {
+
+// A graph and the memory of its nodes, which lasts as long as the object.
+class graph_builder {
+  public:
+    graph_builder(std::vector<uint8_t> & memory, size_t nodes) {
+        memory.resize(ggml_tensor_overhead() * nodes + ggml_graph_overhead_custom(nodes, false));
+        context = ggml_init({memory.size(), memory.data(), true});
+        graph_ = ggml_new_graph_custom(context, nodes, false);
     }
-    const ggml_status status = ggml_backend_graph_compute(engine_->backend(), graph);
-    if (status != GGML_STATUS_SUCCESS) {
-        throw engine_error(error_code::backend, "a training step failed with status " + std::to_string(status));
+    ~graph_builder() { ggml_free(context); }
+    graph_builder(const graph_builder &) = delete;
+    graph_builder & operator=(const graph_builder &) = delete;
+
+    void add(ggml_tensor * result) { ggml_build_forward_expand(graph_, result); }
+
+    void compute(ggml_gallocr_t allocator, const cpu_engine & engine) {
+        if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
+            throw engine_error(error_code::memory_budget, "no memory for the intermediate results of a training step");
+        }
+        const ggml_status status = ggml_backend_graph_compute(engine.backend(), graph_);
+        if (status != GGML_STATUS_SUCCESS) {
+            throw engine_error(error_code::backend, "a training step failed with status " + std::to_string(status));
+        }
     }
-}
+
+    ggml_context * context = nullptr;
+
+  private:
+    ggml_cgraph * graph_ = nullptr;
+};
+
+}  // namespace
 
 // hidden = relu(xᵀ w1) [n, hidden], z = hidden w2 + b2 [n].
-void probe_trainer::forward(step_state & step) {
-    ggml_context * c = step.context;
-    ggml_cgraph * graph = ggml_new_graph_custom(c, states_.size() * NODES_PER_PROBE, false);
-    for (size_t p = 0; p < states_.size(); ++p) {
+void probe_trainer::forward(worker & w, const step_state & step) {
+    graph_builder graph(w.graph_memory, w.probes.size() * NODES_PER_PROBE);
+    ggml_context * c = graph.context;
+    for (size_t p : w.probes) {
         const probe_state & s = states_[p];
         ggml_tensor * x = step.x[s.view];
         ggml_tensor * z = nullptr;
@@ -358,31 +418,37 @@ void probe_trainer::forward(step_state & step) {
             ggml_tensor * hidden = ggml_cpy(c, ggml_relu(c, ggml_mul_mat(c, x, s.w1)), step.hidden[p]);
             z = ggml_add(c, ggml_out_prod(c, hidden, ggml_reshape_2d(c, s.w2, 1, s.w2->ne[0])), s.b2);
         }
-        ggml_build_forward_expand(graph, ggml_cpy(c, z, step.z[p]));
+        graph.add(ggml_cpy(c, z, step.z[p]));
     }
-    compute(forward_allocator_, graph);
+    graph.compute(w.forward, *w.engine);
 }
 
 // Gradients from dz [n], then AdamW on every parameter.
-void probe_trainer::backward(step_state & step) {
-    ggml_context * c = step.context;
-    ggml_cgraph * graph = ggml_new_graph_custom(c, states_.size() * NODES_PER_PROBE, false);
-    for (size_t p = 0; p < states_.size(); ++p) {
-        probe_state & s = states_[p];
+void probe_trainer::backward(worker & w, const step_state & step) {
+    graph_builder graph(w.graph_memory, w.probes.size() * NODES_PER_PROBE);
+    ggml_context * c = graph.context;
+    for (size_t p : w.probes) {
+        const probe_state & s = states_[p];
         ggml_tensor * dz = step.dz[p];
         ggml_tensor * xt = step.xt[s.view];
         if (s.w1 == nullptr) {
-            ggml_build_forward_expand(graph, ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, xt, dz), s.m2, s.v2, s.adamw));
+            graph.add(ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, xt, dz), s.m2, s.v2, s.adamw));
             continue;
         }
         ggml_tensor * hidden = step.hidden[p];
         ggml_tensor * d_hidden = ggml_mul(c, ggml_out_prod(c, dz, s.w2), ggml_step(c, hidden));
-        ggml_build_forward_expand(graph, ggml_opt_step_adamw(c, s.w1, ggml_mul_mat(c, xt, d_hidden), s.m1, s.v1, s.adamw));
-        ggml_build_forward_expand(graph, ggml_opt_step_adamw(c, s.b2, ggml_sum_rows(c, dz), s.mb, s.vb, s.adamw));
+        graph.add(ggml_opt_step_adamw(c, s.w1, ggml_mul_mat(c, xt, d_hidden), s.m1, s.v1, s.adamw));
+        graph.add(ggml_opt_step_adamw(c, s.b2, ggml_sum_rows(c, dz), s.mb, s.vb, s.adamw));
         // w2 last: the gradient of the hidden units needs it as it was
-        ggml_build_forward_expand(graph, ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, hidden, dz), s.m2, s.v2, s.adamw));
+        graph.add(ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, hidden, dz), s.m2, s.v2, s.adamw));
     }
-    compute(backward_allocator_, graph);
+    graph.compute(w.backward, *w.engine);
+}
+
+void probe_trainer::read_values(size_t probe, const step_state & step, int64_t rows, std::vector<float> & values) const {
+    values.resize(static_cast<size_t>(rows));
+    ggml_backend_tensor_get(step.z[probe], values.data(), 0, values.size() * sizeof(float));
+    probe_values(params_.probes[probe].rule.head, values.data(), rows);
 }
 
 std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vector<int32_t> & lengths, const std::vector<float> & rewards, bool update) {
@@ -407,34 +473,31 @@ std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vecto
     step_state step = begin(padded_rows, update);
     const auto release = std::shared_ptr<void>(nullptr, [&](void *) { ggml_free(step.context); });
     fill_inputs(step, rows, padded_rows);
-    forward(step);
-    std::vector<float> losses;
-    std::vector<float> z(static_cast<size_t>(padded_rows));
-    std::vector<float> dz(static_cast<size_t>(padded_rows), 0.0f);
-    for (size_t p = 0; p < states_.size(); ++p) {
-        const probe_spec & spec = params_.probes[p];
-        ggml_backend_tensor_get(step.z[p], z.data(), 0, z.size() * sizeof(float));
-        probe_values(spec.rule.head, z.data(), total);
-        const probe_batch batch = {lengths.data(), rewards.data() + static_cast<size_t>(spec.reward_column) * lengths.size(), static_cast<int32_t>(lengths.size())};
-        const double loss = probe_loss(spec.rule, batch, z.data(), update ? dz.data() : nullptr);
-        if (!std::isfinite(loss)) {
+    steps_ += update ? 1 : 0;
+    std::vector<float> losses(states_.size());
+    parallel_for(params_.threads, workers_.size(), [&](size_t i) {
+        worker & w = workers_[i];
+        forward(w, step);
+        std::vector<float> values;
+        std::vector<float> dz(static_cast<size_t>(padded_rows), 0.0f);
+        for (size_t p : w.probes) {
+            const probe_spec & spec = params_.probes[p];
+            read_values(p, step, total, values);
+            const probe_batch batch = {lengths.data(), rewards.data() + static_cast<size_t>(spec.reward_column) * lengths.size(), static_cast<int32_t>(lengths.size())};
+            losses[p] = static_cast<float>(probe_loss(spec.rule, batch, values.data(), update ? dz.data() : nullptr));
+            if (update) {
+                set_tensor(step.dz[p], dz);
+                set_tensor(states_[p].adamw, adamw_values(spec, steps_));
+            }
+        }
+        if (update) {
+            backward(w, step);
+        }
+    });
+    for (size_t p = 0; p < losses.size(); ++p) {
+        if (!std::isfinite(losses[p])) {
             throw engine_error(error_code::non_finite, "probes[" + std::to_string(p) + "]: the loss is not finite; a smaller learning rate or z-scored inputs may help");
         }
-        losses.push_back(static_cast<float>(loss));
-        if (update) {
-            set_tensor(step.dz[p], dz);
-        }
-    }
-    if (update) {
-        ++steps_;
-        for (size_t p = 0; p < states_.size(); ++p) {
-            const probe_spec & spec = params_.probes[p];
-            const auto n = static_cast<double>(steps_);
-            set_tensor(states_[p].adamw, {spec.learning_rate, BETA1, BETA2, EPSILON, spec.weight_decay,
-                                          static_cast<float>(1 / (1 - std::pow(static_cast<double>(BETA1), n))),
-                                          static_cast<float>(1 / (1 - std::pow(static_cast<double>(BETA2), n)))});
-        }
-        backward(step);
     }
     return losses;
 }
@@ -442,20 +505,20 @@ std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vecto
 std::vector<float> probe_trainer::predict(const probe_rows & rows) {
     const int64_t stride = static_cast<int64_t>(params_.width) * params_.layers * (rows.half ? 2 : 4);
     std::vector<float> out(states_.size() * static_cast<size_t>(rows.count));
-    std::vector<float> z;
     for (int64_t first = 0; first < rows.count; first += ROWS_AT_A_TIME) {
         const probe_rows part = {static_cast<const uint8_t *>(rows.data) + first * stride, rows.half, std::min(ROWS_AT_A_TIME, rows.count - first)};
         const int64_t padded_rows = pad(part.count);
         step_state step = begin(padded_rows, false);
         const auto release = std::shared_ptr<void>(nullptr, [&](void *) { ggml_free(step.context); });
         fill_inputs(step, part, padded_rows);
-        forward(step);
-        z.resize(static_cast<size_t>(padded_rows));
-        for (size_t p = 0; p < states_.size(); ++p) {
-            ggml_backend_tensor_get(step.z[p], z.data(), 0, z.size() * sizeof(float));
-            probe_values(params_.probes[p].rule.head, z.data(), part.count);
-            std::copy_n(z.begin(), part.count, out.begin() + static_cast<std::ptrdiff_t>(p * static_cast<size_t>(rows.count) + static_cast<size_t>(first)));
-        }
+        parallel_for(params_.threads, workers_.size(), [&](size_t i) {
+            forward(workers_[i], step);
+            std::vector<float> values;
+            for (size_t p : workers_[i].probes) {
+                read_values(p, step, part.count, values);
+                std::copy(values.begin(), values.end(), out.begin() + static_cast<std::ptrdiff_t>(p * static_cast<size_t>(rows.count) + static_cast<size_t>(first)));
+            }
+        });
     }
     return out;
 }

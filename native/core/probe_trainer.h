@@ -1,4 +1,6 @@
-// Many small value probes trained side by side on one ggml backend. Inputs are shared, every phase of a step is one graph.
+// Many small value probes trained side by side on ggml's CPU backend. Inputs are shared; probes are dealt out to workers that do
+// not wait for each other within a step, each with graphs of its own: no barriers between threads, which cost more than
+// the work of small probes and collapse when cores are shared with other programs.
 #pragma once
 
 #include <cstdint>
@@ -78,6 +80,15 @@ class probe_trainer {
         ggml_tensor *b2 = nullptr, *mb = nullptr, *vb = nullptr;  // [1]; a linear probe has it inside w2
         ggml_tensor * adamw = nullptr;
     };
+    // Some of the probes, and what computes them.
+    struct worker {
+        std::vector<size_t> probes;
+        std::unique_ptr<cpu_engine> engine;
+        // One each: an allocator that meets the same graph again has nothing to plan.
+        ggml_gallocr_t forward = nullptr;
+        ggml_gallocr_t backward = nullptr;
+        std::vector<uint8_t> graph_memory;
+    };
     // Tensors of one step that outlive a graph.
     struct step_state {
         ggml_context * context = nullptr;
@@ -87,27 +98,26 @@ class probe_trainer {
 
     void check() const;
     void make_views();
+    void make_workers();
     void make_parameters();
     step_state begin(int64_t padded_rows, bool backward);
     void fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows);
-    void forward(step_state & step);
-    void backward(step_state & step);
-    void compute(ggml_gallocr_t allocator, ggml_cgraph * graph);
+    void forward(worker & w, const step_state & step);
+    void backward(worker & w, const step_state & step);
+    // Values of one probe after `forward`, from the step's tensors.
+    void read_values(size_t probe, const step_state & step, int64_t rows, std::vector<float> & values) const;
     void upload(int32_t probe, const probe_weights & weights);
 
     trainer_params params_;
     std::vector<input_view> views_;
     std::vector<probe_state> states_;
-    std::unique_ptr<cpu_engine> engine_;
+    std::vector<worker> workers_;
+    ggml_backend_buffer_type_t buffer_type_ = nullptr;
     ggml_context * parameters_ = nullptr;
     ggml_backend_buffer_t parameter_buffer_ = nullptr;
     ggml_backend_buffer_t step_buffer_ = nullptr;
-    // One each: an allocator that meets the same graph again has nothing to plan.
-    ggml_gallocr_t forward_allocator_ = nullptr;
-    ggml_gallocr_t backward_allocator_ = nullptr;
     std::vector<uint8_t> context_memory_;
     std::vector<std::vector<float>> host_x_, host_xt_;
-    int64_t multiplications_ = 0;  // per row, over all probes
     int64_t steps_ = 0;
 };
 

@@ -143,16 +143,12 @@ cpu_engine::cpu_engine(int32_t threads)
     ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(device);
     using set_pool_fn = void (*)(ggml_backend_t, ggml_threadpool_t);
     auto * set_pool = reinterpret_cast<set_pool_fn>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_cpu_set_threadpool"));
-    set_threads_ = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
-    use_threads(threads_);
+    auto * set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
+    if (set_threads != nullptr) {
+        set_threads(backend_, threads_);
+    }
     if (set_pool != nullptr) {
         set_pool(backend_, pool_.get());
-    }
-}
-
-void cpu_engine::use_threads(int32_t count) const {
-    if (set_threads_ != nullptr) {
-        set_threads_(backend_, std::clamp(count, 1, threads_));
     }
 }
 

@@ -72,14 +72,11 @@ class cpu_engine {
     cpu_engine & operator=(const cpu_engine &) = delete;
     ggml_backend_t backend() const { return backend_; }
     int32_t threads() const { return threads_; }
-    // How many of the threads the next graphs use: small ones are faster on one than on many that wait for each other.
-    void use_threads(int32_t count) const;
 
   private:
     int32_t threads_;
     cpu_threadpool pool_;
     ggml_backend_t backend_ = nullptr;
-    ggml_backend_set_n_threads_t set_threads_ = nullptr;
 };
 
 }  // namespace rewardlens

@@ -96,7 +96,7 @@ export async function rankStage(directory: string, probe: ProbeStage, settings: 
     await using store = await ActivationStore.open(directory);
     const data = trajectoryData(store, probe.settings.site);
     const probes = await loadProbes(join(directory, ANALYSIS_FILES.probes));
-    return analyse({ directory, store, data, probes }, probe.settings, settings, work);
+    return await analyse({ directory, store, data, probes }, probe.settings, settings, work);
   });
 }
 
