@@ -32,7 +32,6 @@ const allowed = {
   study: [...data, ...live, ...pure],
   server: [...data, ...live, ...pure, 'study'],
   cli: [...data, ...live, ...pure, 'study', 'server'],
-  demo: [...data, ...live, ...pure, 'study', 'server'],
 };
 // Leaves that every room may import: the error class, and helpers that know nothing about rewardlens.
 const shared = ['native/errors.ts', 'util'];

@@ -8,13 +8,31 @@ import type { Command, Io } from './command.js';
 import { EXIT, UsageError, errorToJson, errorToText } from './errors.js';
 import { Flags } from './flags.js';
 import { generateCommand } from './generate.js';
+import { datasetCommand } from './dataset.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
 import { GENERAL_OPTIONS } from './options.js';
+import { probeCommand, rankCommand, reportCommand } from './probe.js';
 import { Progress } from './progress.js';
+import { rescoreCommand } from './rescore.js';
+import { rolloutCommand } from './rollout.js';
+import { scoreCommand } from './score.js';
+import { studyCommand } from './study.js';
 
 /** Every command, in the order of the help. */
-export const COMMANDS: readonly Command[] = [infoCommand, captureCommand, generateCommand];
+export const COMMANDS: readonly Command[] = [
+  infoCommand,
+  captureCommand,
+  generateCommand,
+  datasetCommand,
+  rolloutCommand,
+  scoreCommand,
+  rescoreCommand,
+  probeCommand,
+  rankCommand,
+  reportCommand,
+  studyCommand,
+];
 
 /** What a command line means: text to print, or a command with its flags. */
 export type Invocation = { kind: 'print'; text: string } | { kind: 'run'; command: Command; flags: Flags };

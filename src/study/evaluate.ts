@@ -6,6 +6,7 @@ import type { ByPlace, Place } from '../probe/places.js';
 import { PLACES, aucByPlace, byPlace } from '../probe/places.js';
 import type { Split } from '../probe/split.js';
 import type { Sink } from '../rank/sinks.js';
+import { LINEAR, SHUFFLED } from '../report/facts.js';
 import type { Baseline, DatasetResult, LayerResult } from '../report/schema.js';
 import { auc, aucDifference, aucEstimate } from '../stats/auc.js';
 import { brier, calibrationCurve, expectedCalibrationError } from '../stats/calibration.js';
@@ -18,7 +19,7 @@ import { predictPlaces } from './predict.js';
 /** Name of the probe that everything is about; the other names are variants of it. */
 export const MAIN_PROBE = 'value';
 /** Variants with a meaning of their own in tables. */
-export const VARIANTS = { linear: 'linear probe', shuffled: 'shuffled rewards', raw: 'raw inputs' } as const;
+export const VARIANTS = { linear: LINEAR, shuffled: SHUFFLED, raw: 'raw inputs', zscore: 'z-scored inputs' } as const;
 
 /** Trajectories of one part of the split, with what they are judged by. */
 interface Part {

@@ -1,43 +1,32 @@
 /** Headline findings in words, derived from the numbers by fixed rules. */
-import type { DatasetResult, Estimate, PruningPoint, Study } from '../report/schema.js';
+import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
+import type { DatasetResult, Estimate, Study } from '../report/schema.js';
 
 const number = (value: number | null): string => (value === null ? 'not known' : value.toFixed(2));
 const withInterval = ({ value, low, high }: Estimate): string => (low === null || high === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`);
 
-/** How far below all inputs a pruned probe may stay to count as keeping them. */
-export const KEEPS_WITHIN = 0.03;
-
-/** The fewest inputs whose AUC at the middle is within {@link KEEPS_WITHIN} of all inputs; undefined without a curve. */
-export function fewestInputs(points: readonly PruningPoint[]): PruningPoint | undefined {
-  const all = points[0]?.top.middle.value ?? null;
-  const enough = points.filter(({ top }) => all !== null && top.middle.value !== null && top.middle.value >= all - KEEPS_WITHIN);
-  return enough.at(-1);
-}
-
-function predictionFinding({ layers, bestLayer, baselines }: DatasetResult): string {
-  const layer = layers[bestLayer];
-  if (layer === undefined || layer.auc.middle.value === null) {
+function predictionFinding(dataset: DatasetResult): string {
+  const layer = bestLayer(dataset);
+  if (layer.auc.middle.value === null) {
     return 'No AUC can be given: the held-out trajectories are all right or all wrong.';
   }
   const { s0, middle, last } = layer.auc;
-  const chance = middle.low !== null && middle.low > 0.5 ? 'is above chance' : 'is not distinguishable from chance (0.5)';
-  const outside = baselines.filter((row) => !row.name.startsWith('linear') && row.name !== 'shuffled rewards' && !['raw inputs', 'td0', 'td0-residual', 'td-lambda', 'mc', 'terminal'].includes(row.name));
-  const rivals = outside.filter((row) => row.auc.middle.value !== null);
-  const best = rivals.reduce<(typeof rivals)[number] | undefined>((a, b) => ((a?.auc.middle.value ?? -1) >= (b.auc.middle.value ?? -1) ? a : b), undefined);
+  const chance = side(middle, 0.5) === 'above' ? 'is above chance' : 'is not distinguishable from chance (0.5)';
+  const best = bestBaseline(dataset, 'middle');
   const difference = best?.difference.middle;
   const against =
     best === undefined || difference === null || difference === undefined
       ? ''
       : ` The best baseline there, ${best.name}, has ${withInterval(best.auc.middle)}: the value probe is ${
-          difference.low !== null && difference.low > 0 ? 'better' : difference.high !== null && difference.high < 0 ? 'worse' : 'not distinguishably better'
+          side(difference, 0) === 'above' ? 'better' : side(difference, 0) === 'below' ? 'worse' : 'not distinguishably better'
         } (difference ${withInterval(difference)}).`;
   return `Half-way through an answer, the value probe on ${layer.site} of layer ${layer.layer} predicts success with AUC ${withInterval(middle)} on held-out problems, which ${chance}; before the first token it has ${withInterval(s0)}, at the last ${withInterval(last)}.${against}`;
 }
 
-function sparsityFinding({ pruning, ranking }: DatasetResult): string | undefined {
-  const points = pruning.find(({ layer }) => layer === ranking.layer)?.points ?? [];
+function sparsityFinding(dataset: DatasetResult): string | undefined {
+  const points = pruningOf(dataset, dataset.ranking.layer) ?? [];
   const all = points[0];
-  const few = fewestInputs(points);
+  const few = neededInputs(points, 'middle');
   if (all === undefined || few === undefined) {
     return undefined;
   }
@@ -50,15 +39,26 @@ function sparsityFinding({ pruning, ranking }: DatasetResult): string | undefine
       : `random sets of that size have ${number(random.mean)} (95 % of draws up to ${number(random.high)}), magnitude-matched ones ${number(matched.mean)} (up to ${number(matched.high)}): the top set is ${
           beats(random) && beats(matched) ? 'better than both' : 'not better than its controls'
         }.`;
-  return `${few.kept} of ${all.kept} neurons (${(100 * few.share).toFixed(few.share < 0.01 ? 2 : 1)} %) keep the AUC at the middle within ${KEEPS_WITHIN} of all inputs (${number(few.top.middle.value)} against ${number(all.top.middle.value)}); ${control}`;
+  return `${few.kept} of ${all.kept} neurons (${(100 * few.share).toFixed(few.share < 0.01 ? 2 : 1)} %) keep the AUC at the middle within ${TOLERANCE} of all inputs (${number(few.top.middle.value)} against ${number(all.top.middle.value)}); ${control}`;
 }
 
-function nullFinding({ layers, bestLayer }: DatasetResult): string | undefined {
-  const shuffled = layers[bestLayer]?.variants['shuffled rewards']?.middle;
+/** What a probe trained anew on the kept inputs alone needs; undefined when none was. */
+function refitFinding(dataset: DatasetResult): string | undefined {
+  const points = pruningOf(dataset, dataset.ranking.layer) ?? [];
+  const all = points[0]?.refit?.middle.value ?? null;
+  const enough = points.filter(({ refit }) => all !== null && (refit?.middle.value ?? -1) >= all - TOLERANCE);
+  const few = enough.at(-1);
+  return all === null || few === undefined
+    ? undefined
+    : `Trained anew on the kept neurons alone, ${few.kept} reach ${number(few.refit?.middle.value ?? null)} at the middle (all: ${number(all)}); other sets of that size may do as well, as no control was trained anew.`;
+}
+
+function nullFinding(dataset: DatasetResult): string | undefined {
+  const shuffled = bestLayer(dataset).variants[SHUFFLED]?.middle;
   if (shuffled?.value === undefined || shuffled.value === null) {
     return undefined;
   }
-  const inside = shuffled.low === null || shuffled.high === null || (shuffled.low <= 0.5 && shuffled.high >= 0.5);
+  const inside = side(shuffled, 0.5) === 'over' || side(shuffled, 0.5) === undefined;
   return `The same probe trained on shuffled rewards has AUC ${withInterval(shuffled)} at the middle: ${inside ? 'chance, as it must be' : 'outside chance by its interval, which happens once in twenty'}.`;
 }
 
@@ -67,9 +67,9 @@ function lengthFinding({ rollout, baselines }: DatasetResult): string | undefine
   if (rollout.promptLengths.min === rollout.promptLengths.max) {
     return undefined;
   }
-  const { value, low, high } = length?.auc.s0 ?? { value: null, low: null, high: null };
-  const tells = value !== null && low !== null && high !== null && (low > 0.5 || high < 0.5);
-  return tells ? `Prompt length alone predicts success with AUC ${number(value)}: part of what the probe finds may be length.` : undefined;
+  const s0 = length?.auc.s0;
+  const apart = s0 === undefined ? undefined : side(s0, 0.5);
+  return s0 !== undefined && (apart === 'above' || apart === 'below') ? `Prompt length alone predicts success with AUC ${number(s0.value)}: part of what the probe finds may be length.` : undefined;
 }
 
 /** Findings of a study: self-test, then each data set. */
@@ -81,7 +81,7 @@ export function studyFindings(selfTest: Study['selfTest'], datasets: readonly Da
   return [
     first,
     ...datasets.flatMap((dataset) =>
-      [predictionFinding(dataset), sparsityFinding(dataset), nullFinding(dataset), lengthFinding(dataset)]
+      [predictionFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), nullFinding(dataset), lengthFinding(dataset)]
         .filter((text) => text !== undefined)
         .map((text) => ({ dataset: dataset.name, text })),
     ),

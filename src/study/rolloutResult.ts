@@ -34,6 +34,6 @@ export function rolloutResult(store: ActivationStore, file: RolloutFile | undefi
     promptLengths: { min: lengths.length === 0 ? 0 : lengths.reduce((a, b) => Math.min(a, b)), max: lengths.reduce((a, b) => Math.max(a, b), 0) },
     sampling: (file?.inputs.sampling as Record<string, unknown> | undefined) ?? {},
     seed: Number(file?.inputs.seed ?? 0),
-    template: String(file?.inputs.template ?? 'unknown'),
+    template: typeof file?.inputs.template === 'string' ? file.inputs.template : 'unknown',
   };
 }

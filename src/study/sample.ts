@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { CapturePlan } from '../capture/plan.js';
 import { loadDataset } from '../dataset/load.js';
 import { createPromptBuilder } from '../dataset/prompts.js';
+import { toScoreItem } from '../dataset/scoreItem.js';
 import type { Dataset, DatasetFormat, Problem } from '../dataset/types.js';
 import type { Model } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
@@ -150,7 +151,7 @@ export async function sampleStage(
     ...options,
     problems,
     prompt: prepared.prompt,
-    judge: (problem, text) => judge.score(problem.check, { text, gold: problem.answer, problem: problem.source }),
+    judge: (problem, text) => judge.score(problem.check, toScoreItem(problem, text)),
     inputs: { model: await hashFiles(model.files, options.signal), llamaCpp: buildInfo().llamaRelease, template: prepared.template },
     about: {
       dataset: { name: dataset.name, source: dataset.source, format: dataset.format, sha256: dataset.sha256, problems: problems.length, skipped: dataset.skipped.length },

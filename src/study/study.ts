@@ -122,7 +122,7 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: (s
     const totals = await sampleStage(session, prepared[i] as Prepared, options.rollout, { directory, signal: options.signal, onProgress: rolloutProgress(options, dataset.name) });
     note('rollout', dataset.name, totals.seconds, totals.made === 0, `${totals.made} trajectories made, ${totals.found} found`);
   }
-  return createManifest(session, { hashModel: true, signal: options.signal });
+  return await createManifest(session, { hashModel: true, signal: options.signal });
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
