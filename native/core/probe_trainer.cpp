@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <thread>
 
 #include "error.h"
 #include "ggml.h"
+#include "parallel.h"
 
 namespace rewardlens {
 
@@ -41,37 +41,6 @@ void check_weights(const std::string & name, const probe_weights & w, size_t inp
     check_size(name + ".b1", w.b1.size(), hidden);
     check_size(name + ".w2", w.w2.size(), hidden == 0 ? inputs : hidden);
     check_size(name + ".b2", w.b2.size(), 1);
-}
-
-// body(i) for i in 0..count-1 on several threads; the first exception is thrown when all are done.
-template <typename F>
-void parallel_for(int32_t threads, size_t count, const F & body) {
-    const size_t workers = std::min<size_t>(static_cast<size_t>(std::max(1, threads)), count);
-    std::vector<std::exception_ptr> errors(workers);
-    const auto run = [&](size_t worker) {
-        try {
-            for (size_t i = worker; i < count; i += workers) {
-                body(i);
-            }
-        } catch (...) {
-            errors[worker] = std::current_exception();
-        }
-    };
-    std::vector<std::thread> pool;
-    for (size_t worker = 1; worker < workers; ++worker) {
-        pool.emplace_back(run, worker);
-    }
-    if (workers > 0) {
-        run(0);
-    }
-    for (std::thread & thread : pool) {
-        thread.join();
-    }
-    for (const std::exception_ptr & error : errors) {
-        if (error) {
-            std::rethrow_exception(error);
-        }
-    }
 }
 
 // [rows, cols] → [cols, rows], in blocks that stay in the cache.
@@ -337,7 +306,7 @@ probe_trainer::step_state probe_trainer::begin(int64_t padded_rows, bool backwar
 
 void probe_trainer::fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows) {
     const int64_t stride = static_cast<int64_t>(params_.width) * params_.layers;
-    parallel_for(params_.threads, views_.size(), [&](size_t v) {
+    parallel_for(params_.threads, views_.size(), [&](size_t v, size_t /*worker*/) {
         const input_view & view = views_[v];
         const probe_spec & spec = *view.spec;
         std::vector<float> & x = host_x_[v];
@@ -475,7 +444,7 @@ std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vecto
     fill_inputs(step, rows, padded_rows);
     steps_ += update ? 1 : 0;
     std::vector<float> losses(states_.size());
-    parallel_for(params_.threads, workers_.size(), [&](size_t i) {
+    parallel_for(params_.threads, workers_.size(), [&](size_t i, size_t /*worker*/) {
         worker & w = workers_[i];
         forward(w, step);
         std::vector<float> values;
@@ -511,7 +480,7 @@ std::vector<float> probe_trainer::predict(const probe_rows & rows) {
         step_state step = begin(padded_rows, false);
         const auto release = std::shared_ptr<void>(nullptr, [&](void *) { ggml_free(step.context); });
         fill_inputs(step, part, padded_rows);
-        parallel_for(params_.threads, workers_.size(), [&](size_t i) {
+        parallel_for(params_.threads, workers_.size(), [&](size_t i, size_t /*worker*/) {
             forward(workers_[i], step);
             std::vector<float> values;
             for (size_t p : workers_[i].probes) {
