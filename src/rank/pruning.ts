@@ -22,6 +22,9 @@ export interface PruningSets {
   matched: MatchedSet[];
 }
 
+/** Random sets on which the probe is trained anew too: what a refitted probe must be compared with. */
+export const REFIT_DRAWS = 5;
+
 /** What decides the sets. */
 export interface PruningOptions {
   /** Score of each input, higher is more. */
@@ -52,14 +55,18 @@ export interface PruningPoint {
   random: ByPlace<Band>;
   matched: ByPlace<Band>;
   refit?: ByPlace<Estimate>;
+  refitRandom?: ByPlace<Band>;
 }
 
 /** What turns sets into AUCs; everything runs over the same n held-out trajectories. */
 export interface PruningRun {
   /** Predictions of the trained probe at a place when only the inputs of each set are kept: `[sets, n]` row-major. */
   predict: (place: Place, sets: readonly (readonly number[])[]) => Promise<Float32Array>;
-  /** Predictions `[n]` of a probe trained anew on these inputs alone. */
-  refit?: ((neurons: readonly number[]) => Promise<ByPlace<Numbers>>) | undefined;
+  /**
+   * Predictions `[n]` of a probe trained anew on these inputs alone: on the top set, and on the first {@link REFIT_DRAWS} random ones.
+   * Undefined for a set that was left out.
+   */
+  refit?: ((neurons: readonly number[]) => Promise<ByPlace<Numbers> | undefined>) | undefined;
   rewards: Numbers;
   /** Problem of each trajectory, for clustered intervals. */
   problems?: ArrayLike<unknown> | undefined;
@@ -108,7 +115,7 @@ export function pruningSets({ scores, rms, seed, draws = 20, shares, exclude = [
 
 /**
  * AUCs of every point at the three places. Cost: per point and place one call of `predict` with 1 + 2 × draws sets, and
- * one `refit` if given. ABORTED when `signal` fires, between calls; INVALID_ARGUMENT when `predict` returns another
+ * `refit` of the top set and of {@link REFIT_DRAWS} random ones if given. ABORTED when `signal` fires, between calls; INVALID_ARGUMENT when `predict` returns another
  * shape.
  */
 export async function pruningCurve(points: readonly PruningSets[], run: PruningRun): Promise<PruningPoint[]> {
@@ -143,7 +150,12 @@ async function pruningPoint(point: PruningSets, run: PruningRun): Promise<Prunin
   };
   if (refit !== undefined) {
     throwIfAborted('the pruning curve', signal);
-    result.refit = aucByPlace(await refit(top), rewards, problems);
+    const own = await refit(top);
+    const controls = (await Promise.all(random.slice(0, REFIT_DRAWS).map((set) => refit(set)))).filter((values) => values !== undefined);
+    if (own !== undefined) {
+      result.refit = aucByPlace(own, rewards, problems);
+      result.refitRandom = byPlace((place) => band(controls.map((values) => auc(values[place], rewards))));
+    }
   }
   return result;
 }

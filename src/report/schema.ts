@@ -70,6 +70,8 @@ const pruningPoint = z.object({
   matched: z.object({ s0: band, middle: band, last: band }),
   /** The probe trained anew on the kept inputs only. */
   refit: byPlace.optional(),
+  /** The same on random sets of the same size: what `refit` is to be compared with. */
+  refitRandom: z.object({ s0: band, middle: band, last: band }).optional(),
 });
 export type PruningPoint = z.infer<typeof pruningPoint>;
 

@@ -1,4 +1,5 @@
 /** Headline findings in words, derived from the numbers by fixed rules. */
+import { shareText } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
 import type { DatasetResult, Estimate, Study } from '../report/schema.js';
 
@@ -39,7 +40,7 @@ function sparsityFinding(dataset: DatasetResult): string | undefined {
       : `random sets of that size have ${number(random.mean)} (95 % of draws up to ${number(random.high)}), magnitude-matched ones ${number(matched.mean)} (up to ${number(matched.high)}): the top set is ${
           beats(random) && beats(matched) ? 'better than both' : 'not better than its controls'
         }.`;
-  return `${few.kept} of ${all.kept} neurons (${(100 * few.share).toFixed(few.share < 0.01 ? 2 : 1)} %) keep the AUC at the middle within ${TOLERANCE} of all inputs (${number(few.top.middle.value)} against ${number(all.top.middle.value)}); ${control}`;
+  return `${few.kept} of ${all.kept} neurons (${shareText(few.kept / all.kept)}) ${few.kept === 1 ? 'keeps' : 'keep'} the AUC at the middle within ${TOLERANCE} of all inputs (${number(few.top.middle.value)} against ${number(all.top.middle.value)}); ${control}`;
 }
 
 /** What a probe trained anew on the kept inputs alone needs; undefined when none was. */
@@ -48,9 +49,13 @@ function refitFinding(dataset: DatasetResult): string | undefined {
   const all = points[0]?.refit?.middle.value ?? null;
   const enough = points.filter(({ refit }) => all !== null && (refit?.middle.value ?? -1) >= all - TOLERANCE);
   const few = enough.at(-1);
-  return all === null || few === undefined
-    ? undefined
-    : `Trained anew on the kept neurons alone, ${few.kept} reach ${number(few.refit?.middle.value ?? null)} at the middle (all: ${number(all)}); other sets of that size may do as well, as no control was trained anew.`;
+  if (all === null || few === undefined) {
+    return undefined;
+  }
+  const own = few.refit?.middle.value ?? null;
+  const control = few.refitRandom?.middle;
+  const better = own !== null && control !== undefined && control.high !== null && own > control.high;
+  return `Trained anew on the kept neurons alone, ${few.kept} reach ${number(own)} at the middle (all: ${number(all)}); ${control?.draws ?? 0} random sets of that size, trained anew too, reach ${number(control?.mean ?? null)} on average and ${number(control?.high ?? null)} at best: the top set is ${better ? 'better' : 'no better than them'}.`;
 }
 
 function nullFinding(dataset: DatasetResult): string | undefined {

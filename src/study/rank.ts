@@ -8,7 +8,7 @@ import type { TrainOptions, TrainedProbe } from '../probe/train.js';
 import { permutation, trainProbes } from '../probe/train.js';
 import { predictPermuted, predictSets } from '../probe/trainer.js';
 import type { PruningSets } from '../rank/pruning.js';
-import { pruningCurve, pruningSets } from '../rank/pruning.js';
+import { REFIT_DRAWS, pruningCurve, pruningSets } from '../rank/pruning.js';
 import type { RankingMethod } from '../rank/scores.js';
 import { RANKING_METHODS, order, permutationScores, ranks, univariateScores, weightScores } from '../rank/scores.js';
 import type { Sink } from '../rank/sinks.js';
@@ -17,6 +17,7 @@ import { aucEstimate } from '../stats/auc.js';
 import { orNull } from '../stats/estimate.js';
 import { toFloat32 } from '../util/half.js';
 import { MAIN_PROBE } from './evaluate.js';
+import type { ProbeValues } from './predict.js';
 import { predictPlaces } from './predict.js';
 
 /** What to rank by, and how much work to spend on controls. */
@@ -153,24 +154,35 @@ async function pruneLayer(
   const refits = l === input.bestLayer && options.refit !== undefined ? await refitPoints(input, probe, points, options.refit) : undefined;
   return pruningCurve(points, {
     predict: (place, sets) => predictSets(probe, x[place], split.test.length, sets.map((set) => Int32Array.from(set)), options.threads),
-    refit: refits === undefined ? undefined : async (neurons) => refits.get(neurons) as ByPlace<Float32Array>,
+    refit: refits === undefined ? undefined : async (neurons) => refits.get(neurons),
     rewards: Float32Array.from(split.test, (i) => data.rewards[i] as number),
     problems: split.test.map((i) => data.problems[i] as string),
     signal: options.signal,
   });
 }
 
-/** Trains one probe per point on its kept inputs, all in the same passes. */
+/** Sets of up to this share of the neurons are trained anew: the large ones cost most and say least. */
+const REFIT_SHARE = 0.2;
+
+/**
+ * Trains a probe on the kept inputs of every small point and on some of its random sets, all in the same passes. All inputs
+ * need no training: that is the probe itself.
+ */
 async function refitPoints(
   { data, split, moments }: RankInput,
   probe: TrainedProbe,
   points: readonly PruningSets[],
   options: TrainOptions,
 ): Promise<Map<readonly number[], ByPlace<Float32Array>>> {
-  const jobs = points.map(({ top, kept }) => ({ ...probe, name: `refit-${kept}`, neurons: Int32Array.from(top) }));
+  const small = points.filter(({ kept }) => kept <= REFIT_SHARE * data.width);
+  const sets = small.flatMap(({ top, random }) => [top, ...random.slice(0, REFIT_DRAWS)]);
+  const jobs = sets.map((set, i) => ({ ...probe, name: `refit-${i}`, neurons: Int32Array.from(set) }));
   const refitted = await trainProbes(data, split, moments, jobs, options);
-  const values = await predictPlaces(data, refitted, split.test, options);
-  return new Map(points.map(({ top }, i) => [top, (values[i] as { places: ByPlace<Float32Array> }).places]));
+  const values = await predictPlaces(data, [...refitted, probe], split.test, options);
+  const out = new Map(sets.map((set, i): [readonly number[], ByPlace<Float32Array>] => [set, (values[i] as ProbeValues).places]));
+  const whole = points.find(({ kept }) => kept === data.width);
+  [whole?.top, whole?.random[0]].forEach((set) => set !== undefined && out.set(set, (values.at(-1) as ProbeValues).places));
+  return out;
 }
 
 function neuronTable(

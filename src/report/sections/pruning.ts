@@ -18,6 +18,7 @@ const SERIES = {
   random: { name: 'random sets', color: 's-linear', dash: [2, 2], shape: 'square', band: true },
   matched: { name: 'sets of matched magnitude', color: 's-base', dash: [6, 3], shape: 'triangle-up', band: true },
   refit: { name: 'best-ranked, probe refitted', color: 's-refit', dash: [10, 3, 2, 3], shape: 'diamond' },
+  refitRandom: { name: 'random sets, probe refitted', color: 's-refit', dash: [2, 2], shape: 'cross' },
 } satisfies Record<string, Series>;
 
 function curvePoints(points: readonly PruningPoint[], place: Place, all: number): PlotPoint[] {
@@ -25,7 +26,9 @@ function curvePoints(points: readonly PruningPoint[], place: Place, all: number)
   return points.flatMap((point) => {
     const x = point.kept / all;
     const refit = point.refit?.[place];
+    const refitRandom = point.refitRandom?.[place];
     return [
+      ...(refitRandom === undefined ? [] : [drawn(SERIES.refitRandom, x, refitRandom)]),
       drawn(SERIES.random, x, point.random[place]),
       drawn(SERIES.matched, x, point.matched[place]),
       ...(refit === undefined ? [] : [{ series: SERIES.refit.name, x, y: refit.value }]),
@@ -38,14 +41,14 @@ function curveTable(points: readonly PruningPoint[], place: Place, all: number):
   const refitted = points.some(({ refit }) => refit !== undefined);
   return table({
     caption: `AUC of the pruned probe, held out: ${PLACE_NAMES[place]}. Controls: mean and 2.5 to 97.5 percentiles of the draws`,
-    head: ['neurons kept', 'share', 'best-ranked', 'random', 'matched magnitude', ...(refitted ? ['refitted'] : []), 'draws'],
+    head: ['neurons kept', 'share', 'best-ranked', 'random', 'matched magnitude', ...(refitted ? ['refitted', 'random, refitted'] : []), 'draws'],
     rows: points.map((point) => [
       String(point.kept),
       shareText(point.kept / all),
       withInterval(point.top[place]),
       withDraws(point.random[place]),
       withDraws(point.matched[place]),
-      ...(refitted ? [point.refit === undefined ? '–' : withInterval(point.refit[place])] : []),
+      ...(refitted ? [point.refit === undefined ? '–' : withInterval(point.refit[place]), point.refitRandom === undefined ? '–' : withDraws(point.refitRandom[place])] : []),
       String(point.random[place].draws),
     ]),
   });
