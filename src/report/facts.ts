@@ -45,12 +45,14 @@ export function pruningOf(dataset: DatasetResult, layer: number): PruningPoint[]
 
 /**
  * The fewest inputs whose AUC is at most {@link TOLERANCE} below that of all inputs, while every larger set of the curve is as good too: a
- * curve that falls and comes back by chance does not count. Undefined when there are no numbers.
+ * curve that falls and comes back by chance does not count. Undefined when there are no numbers,
+ * or nothing to keep: all inputs are not above 0.5 by their interval.
  */
 export function neededInputs(points: readonly PruningPoint[], place: Place): PruningPoint | undefined {
   const sorted = [...points].sort((a, b) => b.kept - a.kept);
-  const all = sorted[0]?.top[place].value ?? null;
-  if (all === null) {
+  const whole = sorted[0]?.top[place];
+  const all = whole?.value ?? null;
+  if (whole === undefined || all === null || side(whole, 0.5) !== 'above') {
     return undefined;
   }
   const fails = sorted.findIndex(({ top }) => (top[place].value ?? -1) < all - TOLERANCE);

@@ -1,10 +1,10 @@
 /** Headline findings in words, derived from the numbers by fixed rules. */
-import { shareText } from '../report/format.js';
+import { fixed, withInterval as interval, shareText, signed } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
 import type { DatasetResult, Estimate, Study } from '../report/schema.js';
 
-const number = (value: number | null): string => (value === null ? 'not known' : value.toFixed(2));
-const withInterval = ({ value, low, high }: Estimate): string => (low === null || high === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`);
+const number = (value: number | null): string => (value === null ? 'not known' : fixed(value, 2));
+const withInterval = (estimate: Estimate): string => interval(estimate, number);
 
 function predictionFinding(dataset: DatasetResult): string {
   const layer = bestLayer(dataset);
@@ -20,7 +20,7 @@ function predictionFinding(dataset: DatasetResult): string {
       ? ''
       : ` The best baseline there, ${best.name}, has ${withInterval(best.auc.middle)}: the value probe is ${
           side(difference, 0) === 'above' ? 'better' : side(difference, 0) === 'below' ? 'worse' : 'not distinguishably better'
-        } (difference ${withInterval(difference)}).`;
+        } (difference ${interval(difference, (value) => signed(value, 2))}).`;
   return `Half-way through an answer, the value probe on ${layer.site} of layer ${layer.layer} predicts success with AUC ${withInterval(middle)} on held-out problems, which ${chance}; before the first token it has ${withInterval(s0)}, at the last ${withInterval(last)}.${against}`;
 }
 
@@ -46,16 +46,15 @@ function sparsityFinding(dataset: DatasetResult): string | undefined {
 /** What a probe trained anew on the kept inputs alone needs; undefined when none was. */
 function refitFinding(dataset: DatasetResult): string | undefined {
   const points = pruningOf(dataset, dataset.ranking.layer) ?? [];
-  const all = points[0]?.refit?.middle.value ?? null;
-  const enough = points.filter(({ refit }) => all !== null && (refit?.middle.value ?? -1) >= all - TOLERANCE);
-  const few = enough.at(-1);
-  if (all === null || few === undefined) {
+  const refitted = points.flatMap((point) => (point.refit === undefined ? [] : [{ ...point, top: point.refit }]));
+  const few = neededInputs(refitted, 'middle');
+  const control = few?.refitRandom?.middle;
+  if (few === undefined || control === undefined) {
     return undefined;
   }
-  const own = few.refit?.middle.value ?? null;
-  const control = few.refitRandom?.middle;
-  const better = own !== null && control !== undefined && control.high !== null && own > control.high;
-  return `Trained anew on the kept neurons alone, ${few.kept} reach ${number(own)} at the middle (all: ${number(all)}); ${control?.draws ?? 0} random sets of that size, trained anew too, reach ${number(control?.mean ?? null)} on average and ${number(control?.high ?? null)} at best: the top set is ${better ? 'better' : 'no better than them'}.`;
+  const own = few.top.middle.value;
+  const better = own !== null && control.high !== null && own > control.high;
+  return `Trained anew on the kept neurons alone, ${few.kept} reach ${number(own)} at the middle (all: ${number(refitted[0]?.top.middle.value ?? null)}); ${control.draws} random sets of that size, trained anew too, reach ${number(control.mean)} on average and up to ${number(control.high)}: the top set is ${better ? 'better' : 'no better than them'}.`;
 }
 
 function nullFinding(dataset: DatasetResult): string | undefined {

@@ -100,7 +100,7 @@ test('numbers for people', () => {
 });
 
 describe('facts', () => {
-  const point = (kept: number, middle: number | null): PruningPoint => ({ share: kept / 100, kept, top: { middle: { value: middle } } } as unknown as PruningPoint);
+  const point = (kept: number, middle: number | null): PruningPoint => ({ share: kept / 100, kept, top: { middle: { value: middle, low: middle === null ? null : middle - 0.05, high: middle === null ? null : middle + 0.05 } } } as unknown as PruningPoint);
 
   test('neurons needed: the smallest set that is good enough, as every larger one is', () => {
     const needed = (...values: (number | null)[]): number | undefined => neededInputs([100, 50, 20, 10, 1].map((kept, i) => point(kept, values[i] ?? null)), 'middle')?.kept;
@@ -109,6 +109,7 @@ describe('facts', () => {
     expect(needed(0.9, 0.9, 0.9, 0.9, 0.89)).toBe(1);
     expect(needed(0.9, null, 0.9, 0.9, 0.9)).toBe(100);
     expect(needed(null, 0.9)).toBeUndefined();
+    expect(needed(0.54, 0.54, 0.54)).toBeUndefined(); // nothing to keep: chance is inside the interval of all inputs
     expect(neededInputs([1, 50, 100].map((kept) => point(kept, 0.9)), 'middle')?.kept).toBe(1); // in any order
   });
 

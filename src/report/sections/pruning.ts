@@ -17,8 +17,8 @@ const SERIES = {
   top: { name: 'best-ranked neurons', color: 's-value', dash: [], shape: 'circle' },
   random: { name: 'random sets', color: 's-linear', dash: [2, 2], shape: 'square', band: true },
   matched: { name: 'sets of matched magnitude', color: 's-base', dash: [6, 3], shape: 'triangle-up', band: true },
-  refit: { name: 'best-ranked, probe refitted', color: 's-refit', dash: [10, 3, 2, 3], shape: 'diamond' },
-  refitRandom: { name: 'random sets, probe refitted', color: 's-refit', dash: [2, 2], shape: 'cross' },
+  refit: { name: 'best-ranked, refitted', color: 's-refit', dash: [10, 3, 2, 3], shape: 'diamond' },
+  refitRandom: { name: 'random sets, refitted', color: 's-refit', dash: [2, 2], shape: 'cross' },
 } satisfies Record<string, Series>;
 
 function curvePoints(points: readonly PruningPoint[], place: Place, all: number): PlotPoint[] {
