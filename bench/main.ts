@@ -6,6 +6,7 @@ import { buildInfo } from '../src/native/addon.js';
 import { loadModel } from '../src/model/model.js';
 import { QUIET_LOAD, describeHardware, loadAverage, readHardware } from './hardware.js';
 import { batchRows, oneSequenceRows, prefillRows } from './hookRows.js';
+import { probeRows } from './probe.js';
 import { eventLoopRow, memoryRows } from './processRows.js';
 import type { Finding, Row } from './rows.js';
 import { complete, formatTable } from './rows.js';
@@ -22,6 +23,7 @@ const GROUPS = {
   sweep: sweepRows,
   loop: async (setup: Setup): Promise<Finding[]> => [await eventLoopRow(setup)],
   memory: memoryRows,
+  probe: probeRows,
 };
 type Group = keyof typeof GROUPS;
 const GROUP_NAMES = Object.keys(GROUPS) as Group[];
