@@ -1,10 +1,9 @@
 /** Options of training probes and ranking neurons, shared by `probe`, `rank` and `study`. */
 import { availableParallelism } from 'node:os';
 import { PROBE_TARGETS } from '../probe/trainer.js';
-import type { ProbeTarget } from '../probe/trainer.js';
 import { RANKING_METHODS } from '../rank/scores.js';
 import type { ProbeSettings, RankSettings, WorkOptions } from '../study/options.js';
-import { PROBE_DEFAULTS, RANK_DEFAULTS } from '../study/options.js';
+import { PROBE_DEFAULTS, PROBE_VARIANTS, RANK_DEFAULTS } from '../study/options.js';
 import type { OptionTable } from './argv.js';
 import type { Io } from './command.js';
 import { UsageError } from './errors.js';
@@ -19,6 +18,7 @@ export const PROBE_OPTIONS: OptionTable = {
   hidden: { type: 'string', group: PROBE, describe: `hidden units, 0 is linear; default ${PROBE_DEFAULTS.hidden}` },
   head: { type: 'string', group: PROBE, describe: 'sigmoid (default) or identity' },
   targets: { type: 'string', group: PROBE, describe: `${PROBE_TARGETS.join(', ')}; the first is the value probe, others are compared with it; default ${PROBE_DEFAULTS.targets.join(',')}` },
+  variants: { type: 'string', group: PROBE, describe: `${PROBE_VARIANTS.join(', ')} (linear probe, raw instead of z-scored inputs, shuffled rewards) or none: what is trained beside it; default all` },
   lambda: { type: 'string', group: PROBE, describe: `λ of td-lambda; default ${PROBE_DEFAULTS.lambda}` },
   inputs: { type: 'string', group: PROBE, describe: 'zscore (default) or raw' },
   gamma: { type: 'string', group: PROBE, describe: 'discount; default 1 − 1e-5' },
@@ -47,13 +47,14 @@ export const THREAD_OPTIONS: OptionTable = {
   threads: { alias: 't', type: 'string', group: 'General:', describe: 'compute threads; default: all hardware threads' },
 };
 
-function readTargets(flags: Flags): ProbeTarget[] | undefined {
-  const names = flags.text('targets')?.split(',').map((name) => name.trim());
-  const wrong = names?.find((name) => !(PROBE_TARGETS as readonly string[]).includes(name));
+/** Comma separated names out of a list; undefined when not given. */
+function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[]): T[] | undefined {
+  const given = flags.text(flag)?.split(',').map((name) => name.trim());
+  const wrong = given?.find((name) => !(names as readonly string[]).includes(name));
   if (wrong !== undefined) {
-    throw new UsageError(`--targets: expected some of ${PROBE_TARGETS.join(', ')}, got ${JSON.stringify(wrong)}`);
+    throw new UsageError(`--${flag}: expected some of ${names.join(', ')}, got ${JSON.stringify(wrong)}`);
   }
-  return names === undefined ? undefined : [...new Set(names as ProbeTarget[])];
+  return given === undefined ? undefined : [...new Set(given as T[])];
 }
 
 /** How to train; what is not given is the default. */
@@ -68,7 +69,8 @@ export function readProbeSettings(flags: Flags): ProbeSettings {
     site: flags.text('probe-site') ?? d.site,
     hidden: flags.integer('hidden', 0, 1 << 20) ?? d.hidden,
     head: flags.choice('head', ['sigmoid', 'identity']) ?? d.head,
-    targets: readTargets(flags) ?? d.targets,
+    targets: readNames(flags, 'targets', PROBE_TARGETS) ?? d.targets,
+    variants: flags.text('variants') === 'none' ? [] : (readNames(flags, 'variants', PROBE_VARIANTS) ?? d.variants),
     lambda: flags.number('lambda', 0, 1) ?? d.lambda,
     inputs: flags.choice('inputs', ['zscore', 'raw']) ?? d.inputs,
     gamma: flags.number('gamma', 0, 1) ?? d.gamma,

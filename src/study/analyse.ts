@@ -1,5 +1,6 @@
 /** From a rollout folder to its results: probes, held-out numbers, neurons. Two stages, each kept in the folder. */
 import { mkdir } from 'node:fs/promises';
+import { freemem } from 'node:os';
 import { join } from 'node:path';
 import type { LayerMoments, TrajectoryData } from '../probe/data.js';
 import { measureMoments, trajectoryData } from '../probe/data.js';
@@ -18,7 +19,7 @@ import { SafetensorsReader } from '../util/safetensors.js';
 import { packageVersion } from '../util/version.js';
 import { MAIN_PROBE, baselineResults, calibrationResults, chooseLayer, evaluateProbes, layerResults } from './evaluate.js';
 import { exampleTrajectories } from './examples.js';
-import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
+import type { ProbeSettings, ProbeVariant, RankSettings, WorkOptions } from './options.js';
 import { loadProbes, saveProbes } from './probeFiles.js';
 import { rankNeurons } from './rank.js';
 import { rolloutResult } from './rolloutResult.js';
@@ -36,13 +37,36 @@ const RANK_VERSION = 1;
 export function probeJobs(layers: readonly number[], settings: ProbeSettings): ProbeJob[] {
   const [target, ...others] = settings.targets;
   const base = { hidden: settings.hidden, head: settings.head, target: target ?? 'mc', lambda: settings.lambda, inputs: settings.inputs, shuffledRewards: false } as const;
+  const otherInputs = settings.inputs === 'zscore' ? 'raw' : 'zscore';
+  const variants: Readonly<Record<ProbeVariant, Partial<ProbeJob> & { name: string }>> = {
+    linear: { name: 'linear', hidden: 0 },
+    inputs: { name: otherInputs, inputs: otherInputs },
+    shuffled: { name: 'shuffled', shuffledRewards: true },
+  };
   return layers.flatMap((layer): ProbeJob[] => [
     { ...base, name: MAIN_PROBE, layer },
     ...others.map((other) => ({ ...base, name: other, layer, target: other })),
-    { ...base, name: 'linear', layer, hidden: 0 },
-    { ...base, name: settings.inputs === 'zscore' ? 'raw' : 'zscore', layer, inputs: settings.inputs === 'zscore' ? 'raw' : 'zscore' },
-    { ...base, name: 'shuffled', layer, shuffledRewards: true },
+    ...settings.variants.map((variant) => ({ ...base, layer, ...variants[variant] })),
   ]);
+}
+
+/** Bytes per weight while training: the weight, two moments, the gradient, and the best one so far. */
+const BYTES_PER_WEIGHT = 20;
+
+/** Splits jobs so that each group's weights fit in half of the free memory: one pass over the store per group, usually one. */
+export function jobGroups(jobs: readonly ProbeJob[], width: number, budgetBytes = freemem() / 2): ProbeJob[][] {
+  const groups: ProbeJob[][] = [];
+  let room = 0;
+  for (const job of jobs) {
+    const bytes = BYTES_PER_WEIGHT * (width + 2) * Math.max(1, job.hidden);
+    if (bytes > room) {
+      groups.push([]);
+      room = Math.max(bytes, budgetBytes);
+    }
+    groups.at(-1)?.push(job);
+    room -= bytes;
+  }
+  return groups;
 }
 
 function trainOptions(settings: ProbeSettings, work: WorkOptions): TrainOptions {
@@ -73,7 +97,10 @@ export async function probeStage(directory: string, settings: ProbeSettings, wor
     const data = trajectoryData(store, settings.site);
     const split = splitOf(data, settings);
     const moments = await measureMoments(data, split.train, work.signal);
-    const probes = await trainProbes(data, split, moments, probeJobs(data.layers, settings), trainOptions(settings, work));
+    const probes: TrainedProbe[] = [];
+    for (const jobs of jobGroups(probeJobs(data.layers, settings), data.width)) {
+      probes.push(...(await trainProbes(data, split, moments, jobs, trainOptions(settings, work))));
+    }
     await saveProbes(path, probes, { settings, site: settings.site, trajectories: inputs.trajectories });
     return { probesSha256: await fileHash(path), settings };
   });

@@ -3,6 +3,9 @@ import type { ProbeHead, ProbeTarget } from '../probe/trainer.js';
 import { TRAIN_DEFAULTS } from '../probe/train.js';
 import type { RankingMethod } from '../rank/scores.js';
 
+export const PROBE_VARIANTS = ['linear', 'inputs', 'shuffled'] as const;
+export type ProbeVariant = (typeof PROBE_VARIANTS)[number];
+
 /** How probes are trained and judged. */
 export interface ProbeSettings {
   readonly site: string;
@@ -11,6 +14,8 @@ export interface ProbeSettings {
   /** Targets of value probes; the first is the main one, the others are trained beside it for comparison. */
   readonly targets: readonly ProbeTarget[];
   readonly lambda: number;
+  /** Other ways to train the probe, for comparison: linear, on inputs of the other kind (raw or z-scored), on shuffled rewards. */
+  readonly variants: readonly ProbeVariant[];
   readonly inputs: 'zscore' | 'raw';
   readonly gamma: number;
   readonly learningRate: number;
@@ -44,6 +49,7 @@ export const PROBE_DEFAULTS: ProbeSettings = {
   head: 'sigmoid',
   targets: ['mc', 'td0'],
   lambda: 0.95,
+  variants: PROBE_VARIANTS,
   inputs: 'zscore',
   test: 0.2,
   validation: 0.15,

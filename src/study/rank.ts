@@ -1,5 +1,5 @@
 /** Which neurons a value probe needs: scores by every method, the table of the best, and pruning curves with controls. */
-import { throwIfAborted } from '../native/errors.js';
+import { RewardLensError, throwIfAborted } from '../native/errors.js';
 import type { LayerMoments, TrajectoryData } from '../probe/data.js';
 import type { ByPlace, Place } from '../probe/places.js';
 import { PLACES, byPlace, placeIndices } from '../probe/places.js';
@@ -48,19 +48,22 @@ export interface RankInput {
 
 const TABLE_ROWS = 50;
 
-/** States of some trajectories at one place, [trajectories, layers, width] in raw units. */
-async function statesAt(data: TrajectoryData, trajectories: readonly number[], place: Place): Promise<Float32Array> {
-  return toFloat32(await data.readStates(trajectories, trajectories.map((i) => placeIndices(data.lengths[i] as number)[place])));
+/** States [trajectories, layers, width] as the store has them. */
+type States = Uint16Array | Float32Array;
+
+/** States of some trajectories at one place. */
+async function statesAt(data: TrajectoryData, trajectories: readonly number[], place: Place): Promise<States> {
+  return data.readStates(trajectories, trajectories.map((i) => placeIndices(data.lengths[i] as number)[place]));
 }
 
-/** One layer of states: [trajectories, width]. */
-function layerOf(data: TrajectoryData, states: Float32Array, layer: number): Float32Array {
+/** One layer of states, widened: [trajectories, width] in raw units. */
+function layerOf(data: TrajectoryData, states: States, layer: number): Float32Array {
   const { width } = data;
   const stride = data.layers.length * width;
   const count = states.length / stride;
   const out = new Float32Array(count * width);
   for (let i = 0; i < count; i++) {
-    out.set(states.subarray(i * stride + layer * width, i * stride + (layer + 1) * width), i * width);
+    out.set(toFloat32(states.subarray(i * stride + layer * width, i * stride + (layer + 1) * width)), i * width);
   }
   return out;
 }
@@ -84,7 +87,7 @@ function weightMethods(probes: readonly TrainedProbe[], layer: number): Map<Rank
   const out = new Map<RankingMethod, Float64Array>();
   for (const name of [MAIN_PROBE, 'raw', 'zscore']) {
     const probe = probeOf(probes, name, layer);
-    if (probe !== undefined && probe.hidden > 0) {
+    if (probe !== undefined) {
       out.set(probe.inputs === 'zscore' ? 'l1-zscore' : 'l1-raw', weightScoresOf(probe));
     }
   }
@@ -114,7 +117,7 @@ async function stateMethods(input: RankInput, layer: number, options: RankOption
 /** Ranks the neurons of every layer and prunes its probe. Errors: those of reading, ABORTED. Cost: docs/probe.md. */
 export async function rankNeurons(input: RankInput, options: RankOptions): Promise<Pick<DatasetResult, 'ranking' | 'pruning'>> {
   const { data, split, bestLayer } = input;
-  const states = byPlace((): Float32Array => new Float32Array(0));
+  const states = byPlace((): States => new Float32Array(0));
   for (const place of PLACES) {
     states[place] = await statesAt(data, split.test, place);
   }
@@ -135,14 +138,14 @@ export async function rankNeurons(input: RankInput, options: RankOptions): Promi
 function methodScores(scores: ReadonlyMap<RankingMethod, Float64Array> | undefined, method: RankingMethod): Float64Array {
   const found = scores?.get(method);
   if (found === undefined) {
-    throw new Error(`no scores for ${method}`); // the caller trains the probe that each method needs
+    throw new RewardLensError('INVALID_ARGUMENT', `ranking by ${method} needs a probe that was not trained; run \`rewardlens probe\` with other --variants`, { details: { method } });
   }
   return found;
 }
 
 async function pruneLayer(
   input: RankInput,
-  layer: { l: number; states: ByPlace<Float32Array>; scores: Float64Array },
+  layer: { l: number; states: ByPlace<States>; scores: Float64Array },
   options: RankOptions,
 ): Promise<DatasetResult['pruning'][number]['points']> {
   const { data, split } = input;
@@ -187,7 +190,7 @@ async function refitPoints(
 
 function neuronTable(
   { data, split, moments, sinks, bestLayer }: RankInput,
-  states: ByPlace<Float32Array>,
+  states: ByPlace<States>,
   scores: ReadonlyMap<RankingMethod, Float64Array>,
   options: RankOptions,
 ): DatasetResult['ranking'] {
