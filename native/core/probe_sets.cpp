@@ -92,7 +92,12 @@ std::vector<float> pick_columns(const std::vector<float> & from, size_t width, c
     return out;
 }
 
-int32_t thread_count(int32_t threads) { return std::max(1, threads == 0 ? static_cast<int32_t>(std::thread::hardware_concurrency()) : threads); }
+int32_t thread_count(int32_t threads) {
+    if (threads < 0 || threads > 512) {
+        throw engine_error(error_code::invalid_argument, "threads: expected 0 (automatic) to 512, got " + std::to_string(threads));
+    }
+    return threads == 0 ? static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency())) : threads;
+}
 
 }  // namespace
 
@@ -103,7 +108,7 @@ std::vector<float> predict_sets(const probe_net & net, const std::vector<float> 
         check_set(sets[s], net.inputs, s);
     }
     threads = thread_count(threads);
-    std::vector<std::unique_ptr<cpu_engine>> engines(static_cast<size_t>(threads));  // one thread each: sets do not wait for each other
+    std::vector<std::unique_ptr<cpu_engine>> engines(std::min(sets.size(), static_cast<size_t>(threads)));  // one thread each: sets do not wait for each other
     for (auto & engine : engines) {
         engine = std::make_unique<cpu_engine>(1);
     }
@@ -122,10 +127,9 @@ std::vector<float> predict_sets(const probe_net & net, const std::vector<float> 
 std::vector<float> predict_permuted(const probe_net & net, const std::vector<float> & x, int64_t rows,
                                     const std::vector<int32_t> & permutation, int32_t threads) {
     check_net(net, x, rows);
-    for (int32_t from : permutation) {
-        if (from < 0 || from >= rows || permutation.size() != static_cast<size_t>(rows)) {
-            throw engine_error(error_code::invalid_argument, "permutation: expected " + std::to_string(rows) + " numbers in 0.." + std::to_string(rows - 1));
-        }
+    const auto in_range = [&](int32_t from) { return from >= 0 && from < rows; };
+    if (permutation.size() != static_cast<size_t>(rows) || !std::all_of(permutation.begin(), permutation.end(), in_range)) {
+        throw engine_error(error_code::invalid_argument, "permutation: expected " + std::to_string(rows) + " numbers in 0.." + std::to_string(rows - 1));
     }
     threads = thread_count(threads);
     const int32_t width = net.hidden == 0 ? 1 : net.hidden;

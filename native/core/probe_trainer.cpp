@@ -1,34 +1,32 @@
 #include "probe_trainer.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
+#include <sstream>
 #include <thread>
 
 #include "error.h"
 #include "ggml.h"
-#include "parallel.h"
+#include "probe_common.h"
 
 namespace rewardlens {
 
 namespace {
 
-constexpr int32_t PAD = 16;          // inputs and rows: ggml's fast f32 kernels want multiples of a SIMD register
-constexpr float BETA1 = 0.9f;
-constexpr float BETA2 = 0.999f;
-constexpr float EPSILON = 1e-8f;
-constexpr int32_t ADAMW_VALUES = 7;
-constexpr int32_t NODES_PER_PROBE = 32;
-constexpr int64_t ROWS_AT_A_TIME = 4096;  // of predict
-
-int64_t pad(int64_t n) { return (n + PAD - 1) / PAD * PAD; }
-
-[[noreturn]] void wrong(const std::string & name, const std::string & expected, const std::string & got) {
-    throw engine_error(error_code::invalid_argument, name + ": expected " + expected + ", got " + got);
-}
-
 void check_size(const std::string & name, size_t got, size_t expected) {
     if (got != expected) {
-        wrong(name, std::to_string(expected) + " values", std::to_string(got));
+        wrong_argument(name, std::to_string(expected) + " values", std::to_string(got));
+    }
+}
+
+constexpr double LARGEST_FLOAT = std::numeric_limits<float>::max();
+
+void check_number(const std::string & name, double value, double most) {
+    if (!(value >= 0 && value <= most)) {
+        std::ostringstream expected, got;
+        expected << "a number in 0.." << most;
+        got << value;
+        wrong_argument(name, most == LARGEST_FLOAT ? "a number from 0 on" : expected.str(), got.str());
     }
 }
 
@@ -41,32 +39,6 @@ void check_weights(const std::string & name, const probe_weights & w, size_t inp
     check_size(name + ".b1", w.b1.size(), hidden);
     check_size(name + ".w2", w.w2.size(), hidden == 0 ? inputs : hidden);
     check_size(name + ".b2", w.b2.size(), 1);
-}
-
-// [rows, cols] → [cols, rows], in blocks that stay in the cache.
-void transpose(const float * from, float * to, int64_t rows, int64_t cols) {
-    constexpr int64_t BLOCK = 32;
-    for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
-        for (int64_t c0 = 0; c0 < cols; c0 += BLOCK) {
-            const int64_t r1 = std::min(rows, r0 + BLOCK);
-            const int64_t c1 = std::min(cols, c0 + BLOCK);
-            for (int64_t c = c0; c < c1; ++c) {
-                for (int64_t r = r0; r < r1; ++r) {
-                    to[c * rows + r] = from[r * cols + c];
-                }
-            }
-        }
-    }
-}
-
-// What ggml_opt_step_adamw takes, for update number `step` counted from 1.
-std::vector<float> adamw_values(const probe_spec & spec, int64_t step) {
-    const auto correction = [&](float beta) { return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), static_cast<double>(step)))); };
-    return {spec.learning_rate, BETA1, BETA2, EPSILON, spec.weight_decay, correction(BETA1), correction(BETA2)};
-}
-
-void set_tensor(ggml_tensor * tensor, const std::vector<float> & values) {
-    ggml_backend_tensor_set(tensor, values.data(), 0, values.size() * sizeof(float));
 }
 
 std::vector<float> get_tensor(const ggml_tensor * tensor) {
@@ -99,26 +71,30 @@ probe_trainer::~probe_trainer() {
 
 void probe_trainer::check() const {
     if (params_.width < 1 || params_.layers < 1) {
-        wrong("width, layers", "at least 1", std::to_string(params_.width) + " and " + std::to_string(params_.layers));
+        wrong_argument("width, layers", "at least 1", std::to_string(params_.width) + " and " + std::to_string(params_.layers));
     }
     if (params_.probes.empty()) {
-        wrong("probes", "at least one", "none");
+        wrong_argument("probes", "at least one", "none");
     }
     if (params_.threads < 0 || params_.threads > 512) {
-        wrong("threads", "0 (automatic) to 512", std::to_string(params_.threads));
+        wrong_argument("threads", "0 (automatic) to 512", std::to_string(params_.threads));
     }
     for (size_t i = 0; i < params_.probes.size(); ++i) {
         const probe_spec & spec = params_.probes[i];
         const std::string name = "probes[" + std::to_string(i) + "]";
         if (spec.layer < 0 || spec.layer >= params_.layers) {
-            wrong(name + ".layer", "0.." + std::to_string(params_.layers - 1), std::to_string(spec.layer));
+            wrong_argument(name + ".layer", "0.." + std::to_string(params_.layers - 1), std::to_string(spec.layer));
         }
         if (spec.hidden < 0 || spec.reward_column < 0) {
-            wrong(name, "hidden and rewardColumn of at least 0", std::to_string(spec.hidden) + " and " + std::to_string(spec.reward_column));
+            wrong_argument(name, "hidden and rewardColumn of at least 0", std::to_string(spec.hidden) + " and " + std::to_string(spec.reward_column));
         }
+        check_number(name + ".lambda", spec.rule.lambda, 1);
+        check_number("gamma", spec.rule.gamma, 1);
+        check_number(name + ".learningRate", spec.learning_rate, LARGEST_FLOAT);
+        check_number(name + ".weightDecay", spec.weight_decay, LARGEST_FLOAT);
         for (int32_t neuron : spec.neurons) {
             if (neuron < 0 || neuron >= params_.width) {
-                wrong(name + ".neurons", "numbers in 0.." + std::to_string(params_.width - 1), std::to_string(neuron));
+                wrong_argument(name + ".neurons", "numbers in 0.." + std::to_string(params_.width - 1), std::to_string(neuron));
             }
         }
         const size_t inputs = inputs_of(params_, spec);
@@ -139,11 +115,9 @@ void probe_trainer::make_views() {
         states_.push_back(state);
         if (found == views_.end()) {
             const auto inputs = static_cast<int32_t>(inputs_of(params_, spec));
-            views_.push_back({spec.layer, &spec, inputs, static_cast<int32_t>(pad(inputs + 1))});
+            views_.push_back({spec.layer, &spec, inputs, static_cast<int32_t>(probe_pad(inputs + 1))});
         }
     }
-    host_x_.resize(views_.size());
-    host_xt_.resize(views_.size());
 }
 
 // Deals the probes out, the most expensive first, each to the worker with the least to do.
@@ -231,7 +205,7 @@ void probe_trainer::upload(int32_t probe, const probe_weights & w) {
 
 void probe_trainer::set_weights(int32_t probe, const probe_weights & w) {
     if (probe < 0 || static_cast<size_t>(probe) >= states_.size()) {
-        wrong("probe", "0.." + std::to_string(states_.size() - 1), std::to_string(probe));
+        wrong_argument("probe", "0.." + std::to_string(states_.size() - 1), std::to_string(probe));
     }
     const probe_spec & spec = params_.probes[static_cast<size_t>(probe)];
     check_weights("weights", w, inputs_of(params_, spec), static_cast<size_t>(spec.hidden));
@@ -240,7 +214,7 @@ void probe_trainer::set_weights(int32_t probe, const probe_weights & w) {
 
 probe_weights probe_trainer::weights(int32_t probe) const {
     if (probe < 0 || static_cast<size_t>(probe) >= states_.size()) {
-        wrong("probe", "0.." + std::to_string(states_.size() - 1), std::to_string(probe));
+        wrong_argument("probe", "0.." + std::to_string(states_.size() - 1), std::to_string(probe));
     }
     const probe_spec & spec = params_.probes[static_cast<size_t>(probe)];
     const probe_state & s = states_[static_cast<size_t>(probe)];
@@ -258,236 +232,6 @@ probe_weights probe_trainer::weights(int32_t probe) const {
         const float * row = all.data() + static_cast<size_t>(h) * static_cast<size_t>(view.padded);
         out.w1.insert(out.w1.end(), row, row + view.inputs);
         out.b1.push_back(row[view.inputs]);
-    }
-    return out;
-}
-
-// Makes the tensors of a step of `padded_rows` rows in the step buffer, which grows when needed.
-probe_trainer::step_state probe_trainer::begin(int64_t padded_rows, bool backward) {
-    context_memory_.resize(ggml_tensor_overhead() * (views_.size() * 2 + states_.size() * 3));
-    step_state step;
-    step.context = ggml_init({context_memory_.size(), context_memory_.data(), true});
-    std::vector<ggml_tensor *> all;
-    const auto make = [&](int64_t rows, int64_t cols) {
-        all.push_back(ggml_new_tensor_2d(step.context, GGML_TYPE_F32, rows, cols));
-        return all.back();
-    };
-    for (const input_view & view : views_) {
-        step.x.push_back(make(view.padded, padded_rows));
-        step.xt.push_back(backward ? make(padded_rows, view.padded) : nullptr);
-    }
-    for (size_t p = 0; p < states_.size(); ++p) {
-        step.hidden.push_back(params_.probes[p].hidden > 0 ? make(padded_rows, params_.probes[p].hidden) : nullptr);
-        step.z.push_back(make(padded_rows, 1));
-        step.dz.push_back(backward ? make(padded_rows, 1) : nullptr);
-    }
-    ggml_backend_buffer_type_t type = buffer_type_;
-    const size_t alignment = ggml_backend_buft_get_alignment(type);
-    const auto aligned = [&](const ggml_tensor * tensor) { return (ggml_backend_buft_get_alloc_size(type, tensor) + alignment - 1) / alignment * alignment; };
-    size_t needed = 0;
-    for (const ggml_tensor * tensor : all) {
-        needed += aligned(tensor);
-    }
-    if (step_buffer_ == nullptr || ggml_backend_buffer_get_size(step_buffer_) < needed) {
-        ggml_backend_buffer_free(step_buffer_);
-        step_buffer_ = ggml_backend_buft_alloc_buffer(type, needed);
-        if (step_buffer_ == nullptr) {
-            ggml_free(step.context);
-            throw engine_error(error_code::memory_budget, "no memory for " + std::to_string(needed) + " bytes of a training step");
-        }
-    }
-    auto * at = static_cast<uint8_t *>(ggml_backend_buffer_get_base(step_buffer_));
-    for (ggml_tensor * tensor : all) {
-        ggml_backend_tensor_alloc(step_buffer_, tensor, at);
-        at += aligned(tensor);
-    }
-    return step;
-}
-
-void probe_trainer::fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows) {
-    const int64_t stride = static_cast<int64_t>(params_.width) * params_.layers;
-    parallel_for(params_.threads, views_.size(), [&](size_t v, size_t /*worker*/) {
-        const input_view & view = views_[v];
-        const probe_spec & spec = *view.spec;
-        std::vector<float> & x = host_x_[v];
-        x.assign(static_cast<size_t>(view.padded * padded_rows), 0.0f);
-        std::vector<float> wide(static_cast<size_t>(params_.width));
-        for (int64_t r = 0; r < rows.count; ++r) {
-            const int64_t from = r * stride + static_cast<int64_t>(view.layer) * params_.width;
-            const float * row = static_cast<const float *>(rows.data) + from;
-            if (rows.half) {
-                ggml_fp16_to_fp32_row(static_cast<const ggml_fp16_t *>(rows.data) + from, wide.data(), params_.width);
-                row = wide.data();
-            }
-            float * out = x.data() + r * view.padded;
-            for (int32_t i = 0; i < view.inputs; ++i) {
-                const auto at = static_cast<size_t>(i);
-                out[i] = (row[spec.neurons.empty() ? at : static_cast<size_t>(spec.neurons[at])] - spec.mean[at]) * spec.scale[at];
-            }
-            out[view.inputs] = 1.0f;
-        }
-        if (step.xt[v] != nullptr) {
-            host_xt_[v].resize(x.size());
-            transpose(x.data(), host_xt_[v].data(), padded_rows, view.padded);
-        }
-    });
-    for (size_t v = 0; v < views_.size(); ++v) {
-        set_tensor(step.x[v], host_x_[v]);
-        if (step.xt[v] != nullptr) {
-            set_tensor(step.xt[v], host_xt_[v]);
-        }
-    }
-}
-
-namespace {
-
-// A graph and the memory of its nodes, which lasts as long as the object.
-class graph_builder {
-  public:
-    graph_builder(std::vector<uint8_t> & memory, size_t nodes) {
-        memory.resize(ggml_tensor_overhead() * nodes + ggml_graph_overhead_custom(nodes, false));
-        context = ggml_init({memory.size(), memory.data(), true});
-        graph_ = ggml_new_graph_custom(context, nodes, false);
-    }
-    ~graph_builder() { ggml_free(context); }
-    graph_builder(const graph_builder &) = delete;
-    graph_builder & operator=(const graph_builder &) = delete;
-
-    void add(ggml_tensor * result) { ggml_build_forward_expand(graph_, result); }
-
-    void compute(ggml_gallocr_t allocator, const cpu_engine & engine) {
-        if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
-            throw engine_error(error_code::memory_budget, "no memory for the intermediate results of a training step");
-        }
-        const ggml_status status = ggml_backend_graph_compute(engine.backend(), graph_);
-        if (status != GGML_STATUS_SUCCESS) {
-            throw engine_error(error_code::backend, "a training step failed with status " + std::to_string(status));
-        }
-    }
-
-    ggml_context * context = nullptr;
-
-  private:
-    ggml_cgraph * graph_ = nullptr;
-};
-
-}  // namespace
-
-// hidden = relu(xᵀ w1) [n, hidden], z = hidden w2 + b2 [n].
-void probe_trainer::forward(worker & w, const step_state & step) {
-    graph_builder graph(w.graph_memory, w.probes.size() * NODES_PER_PROBE);
-    ggml_context * c = graph.context;
-    for (size_t p : w.probes) {
-        const probe_state & s = states_[p];
-        ggml_tensor * x = step.x[s.view];
-        ggml_tensor * z = nullptr;
-        if (s.w1 == nullptr) {
-            z = ggml_mul_mat(c, x, s.w2);
-        } else {
-            ggml_tensor * hidden = ggml_cpy(c, ggml_relu(c, ggml_mul_mat(c, x, s.w1)), step.hidden[p]);
-            z = ggml_add(c, ggml_out_prod(c, hidden, ggml_reshape_2d(c, s.w2, 1, s.w2->ne[0])), s.b2);
-        }
-        graph.add(ggml_cpy(c, z, step.z[p]));
-    }
-    graph.compute(w.forward, *w.engine);
-}
-
-// Gradients from dz [n], then AdamW on every parameter.
-void probe_trainer::backward(worker & w, const step_state & step) {
-    graph_builder graph(w.graph_memory, w.probes.size() * NODES_PER_PROBE);
-    ggml_context * c = graph.context;
-    for (size_t p : w.probes) {
-        const probe_state & s = states_[p];
-        ggml_tensor * dz = step.dz[p];
-        ggml_tensor * xt = step.xt[s.view];
-        if (s.w1 == nullptr) {
-            graph.add(ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, xt, dz), s.m2, s.v2, s.adamw));
-            continue;
-        }
-        ggml_tensor * hidden = step.hidden[p];
-        ggml_tensor * d_hidden = ggml_mul(c, ggml_out_prod(c, dz, s.w2), ggml_step(c, hidden));
-        graph.add(ggml_opt_step_adamw(c, s.w1, ggml_mul_mat(c, xt, d_hidden), s.m1, s.v1, s.adamw));
-        graph.add(ggml_opt_step_adamw(c, s.b2, ggml_sum_rows(c, dz), s.mb, s.vb, s.adamw));
-        // w2 last: the gradient of the hidden units needs it as it was
-        graph.add(ggml_opt_step_adamw(c, s.w2, ggml_mul_mat(c, hidden, dz), s.m2, s.v2, s.adamw));
-    }
-    graph.compute(w.backward, *w.engine);
-}
-
-void probe_trainer::read_values(size_t probe, const step_state & step, int64_t rows, std::vector<float> & values) const {
-    values.resize(static_cast<size_t>(rows));
-    ggml_backend_tensor_get(step.z[probe], values.data(), 0, values.size() * sizeof(float));
-    probe_values(params_.probes[probe].rule.head, values.data(), rows);
-}
-
-std::vector<float> probe_trainer::step(const probe_rows & rows, const std::vector<int32_t> & lengths, const std::vector<float> & rewards, bool update) {
-    int64_t total = 0;
-    for (int32_t length : lengths) {
-        if (length < 1) {
-            wrong("lengths", "at least one state per trajectory", std::to_string(length));
-        }
-        total += length;
-    }
-    if (lengths.empty() || total != rows.count) {
-        wrong("lengths", "numbers that add up to the " + std::to_string(rows.count) + " rows", std::to_string(total));
-    }
-    int32_t columns = 0;
-    for (const probe_spec & spec : params_.probes) {
-        columns = std::max(columns, spec.reward_column + 1);
-    }
-    if (rewards.size() % lengths.size() != 0 || rewards.size() < static_cast<size_t>(columns) * lengths.size()) {
-        wrong("rewards", std::to_string(columns) + " columns of " + std::to_string(lengths.size()) + " values", std::to_string(rewards.size()));
-    }
-    const int64_t padded_rows = pad(total);
-    step_state step = begin(padded_rows, update);
-    const auto release = std::shared_ptr<void>(nullptr, [&](void *) { ggml_free(step.context); });
-    fill_inputs(step, rows, padded_rows);
-    steps_ += update ? 1 : 0;
-    std::vector<float> losses(states_.size());
-    parallel_for(params_.threads, workers_.size(), [&](size_t i, size_t /*worker*/) {
-        worker & w = workers_[i];
-        forward(w, step);
-        std::vector<float> values;
-        std::vector<float> dz(static_cast<size_t>(padded_rows), 0.0f);
-        for (size_t p : w.probes) {
-            const probe_spec & spec = params_.probes[p];
-            read_values(p, step, total, values);
-            const probe_batch batch = {lengths.data(), rewards.data() + static_cast<size_t>(spec.reward_column) * lengths.size(), static_cast<int32_t>(lengths.size())};
-            losses[p] = static_cast<float>(probe_loss(spec.rule, batch, values.data(), update ? dz.data() : nullptr));
-            if (update) {
-                set_tensor(step.dz[p], dz);
-                set_tensor(states_[p].adamw, adamw_values(spec, steps_));
-            }
-        }
-        if (update) {
-            backward(w, step);
-        }
-    });
-    for (size_t p = 0; p < losses.size(); ++p) {
-        if (!std::isfinite(losses[p])) {
-            throw engine_error(error_code::non_finite, "probes[" + std::to_string(p) + "]: the loss is not finite; a smaller learning rate or z-scored inputs may help");
-        }
-    }
-    return losses;
-}
-
-std::vector<float> probe_trainer::predict(const probe_rows & rows) {
-    const int64_t stride = static_cast<int64_t>(params_.width) * params_.layers * (rows.half ? 2 : 4);
-    std::vector<float> out(states_.size() * static_cast<size_t>(rows.count));
-    for (int64_t first = 0; first < rows.count; first += ROWS_AT_A_TIME) {
-        const probe_rows part = {static_cast<const uint8_t *>(rows.data) + first * stride, rows.half, std::min(ROWS_AT_A_TIME, rows.count - first)};
-        const int64_t padded_rows = pad(part.count);
-        step_state step = begin(padded_rows, false);
-        const auto release = std::shared_ptr<void>(nullptr, [&](void *) { ggml_free(step.context); });
-        fill_inputs(step, part, padded_rows);
-        parallel_for(params_.threads, workers_.size(), [&](size_t i, size_t /*worker*/) {
-            forward(workers_[i], step);
-            std::vector<float> values;
-            for (size_t p : workers_[i].probes) {
-                read_values(p, step, part.count, values);
-                std::copy(values.begin(), values.end(), out.begin() + static_cast<std::ptrdiff_t>(p * static_cast<size_t>(rows.count) + static_cast<size_t>(first)));
-            }
-        });
     }
     return out;
 }

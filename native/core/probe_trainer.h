@@ -101,7 +101,8 @@ class probe_trainer {
     void make_workers();
     void make_parameters();
     step_state begin(int64_t padded_rows, bool backward);
-    void fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows);
+    void fill_row(const input_view & view, const probe_rows & rows, int64_t r, std::vector<float> & wide, float * out) const;
+    void fill_inputs(const step_state & step, const probe_rows & rows, int64_t padded_rows) const;
     void forward(worker & w, const step_state & step);
     void backward(worker & w, const step_state & step);
     // Values of one probe after `forward`, from the step's tensors.
@@ -117,7 +118,6 @@ class probe_trainer {
     ggml_backend_buffer_t parameter_buffer_ = nullptr;
     ggml_backend_buffer_t step_buffer_ = nullptr;
     std::vector<uint8_t> context_memory_;
-    std::vector<std::vector<float>> host_x_, host_xt_;
     int64_t steps_ = 0;
 };
 
