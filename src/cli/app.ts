@@ -87,7 +87,7 @@ export async function parseCommandLine(argv: readonly string[], commands: readon
         return sub.usage(`$0 ${usage} [options]\n\n${entry.describe}`).options(entry.options);
       },
       (values) => {
-        selected = { command: entry, flags: new Flags(values) };
+        selected = { command: entry, flags: new Flags(values, words.map(({ name }) => name)) };
       },
     );
   }

@@ -6,9 +6,12 @@ type FlagValue = string | number | boolean | readonly string[] | undefined;
 /** Values of one command's options, by long name. */
 export class Flags {
   readonly #values: Readonly<Record<string, FlagValue>>;
+  readonly #words: readonly string[];
 
-  constructor(values: Readonly<Record<string, unknown>>) {
+  /** `words`: names of positional words among the values, which messages show without dashes. */
+  constructor(values: Readonly<Record<string, unknown>>, words: readonly string[] = []) {
     this.#values = values as Readonly<Record<string, FlagValue>>;
+    this.#words = words;
   }
 
   /** A text, undefined when not given. An empty one is refused unless `allowEmpty`. */
@@ -28,7 +31,7 @@ export class Flags {
   required(name: string, what: string): string {
     const value = this.text(name);
     if (value === undefined) {
-      throw new UsageError(`--${name}: expected ${what}, but it is missing`);
+      throw new UsageError(`${this.#shown(name)}: expected ${what}, but it is missing`);
     }
     return value;
   }
@@ -77,6 +80,10 @@ export class Flags {
   }
 
   #error(name: string, expected: string, received: string): UsageError {
-    return new UsageError(`--${name}: expected ${expected}, got ${JSON.stringify(received)}`);
+    return new UsageError(`${this.#shown(name)}: expected ${expected}, got ${JSON.stringify(received)}`);
+  }
+
+  #shown(name: string): string {
+    return this.#words.includes(name) ? name.toUpperCase() : `--${name}`;
   }
 }

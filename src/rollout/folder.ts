@@ -52,6 +52,13 @@ export async function readRolloutFile(directory: string): Promise<RolloutFile | 
   return value as RolloutFile;
 }
 
+/** Makes the folder. Errors: IO. */
+export async function makeFolder(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+    throw new RewardLensError('IO', `cannot create '${directory}': ${(error as Error).message}`, { cause: error, details: { directory } });
+  });
+}
+
 /** Refuses a folder whose trajectories were made otherwise. Errors: INVALID_ARGUMENT naming what differs. */
 function checkInputs(directory: string, before: RolloutFile['inputs'], now: RolloutFile['inputs']): void {
   for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
@@ -124,9 +131,6 @@ export async function openFolder(
   wanted: { inputs: RolloutFile['inputs']; store: StoreInfo | undefined },
   fits: (record: OldRecord) => void,
 ): Promise<FolderState> {
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    throw new RewardLensError('IO', `cannot create '${directory}': ${(error as Error).message}`, { cause: error, details: { directory } });
-  });
   const before = await readRolloutFile(directory);
   if (before !== undefined) {
     checkInputs(directory, before.inputs, wanted.inputs);

@@ -6,6 +6,13 @@ import type { TrajectoryRecord } from '../store/format.js';
 import { FILES } from '../store/format.js';
 import { openLine, rewriteLines, sealLine } from '../store/journal.js';
 import { readRolloutFile } from './folder.js';
+import { lockFolder } from './lock.js';
+
+/** Interruption and progress: trajectories judged so far. */
+export interface RescoreOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number) => void) | undefined;
+}
 
 /** What rescoring changed. */
 export interface RescoreTotals {
@@ -25,12 +32,21 @@ const EXAMPLES = 10;
 export async function rescore(
   directory: string,
   judge: (record: TrajectoryRecord) => Promise<Verdict & { check: string }>,
-  options: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined } = {},
+  options: RescoreOptions = {},
 ): Promise<RescoreTotals> {
   const path = join(directory, FILES.trajectories);
   if ((await readRolloutFile(directory)) === undefined) {
     throw new RewardLensError('IO', `'${directory}' holds no rollout: '${join(directory, FILES.rollout)}' does not exist`, { details: { directory } });
   }
+  const unlock = await lockFolder(directory);
+  try {
+    return await judgeAll(path, judge, options);
+  } finally {
+    await unlock();
+  }
+}
+
+async function judgeAll(path: string, judge: (record: TrajectoryRecord) => Promise<Verdict & { check: string }>, options: RescoreOptions): Promise<RescoreTotals> {
   const counts = { correct: 0, wrong: 0, unknown: 0 };
   const examples: RescoreTotals['examples'][number][] = [];
   let changed = 0;

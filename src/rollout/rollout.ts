@@ -15,7 +15,8 @@ import { FILES, rowBytes } from '../store/format.js';
 import { Journal } from '../store/journal.js';
 import { ShardWriter } from '../store/shards.js';
 import type { FolderState, OldRecord, RolloutFile } from './folder.js';
-import { ROLLOUT_FORMAT, ROLLOUT_VERSION, openFolder, trajectoryKey, writeJson } from './folder.js';
+import { ROLLOUT_FORMAT, ROLLOUT_VERSION, makeFolder, openFolder, trajectoryKey, writeJson } from './folder.js';
+import { lockFolder } from './lock.js';
 import { RowRecorder, storeInfoOf } from './recorder.js';
 
 /** What to sample and what to keep. */
@@ -99,7 +100,7 @@ export async function planStore(session: Session, plan: CapturePlan & { position
  * Samples `samples` trajectories of every problem, judges them, and records each as soon as it is finished in
  * `directory` (docs/store-format.md). A folder with earlier work of the same inputs is gone on with: nothing that is
  * recorded is made again, nothing is lost when the process is killed. Errors: those of the engine; INVALID_ARGUMENT when
- * the folder holds something else; IO; ABORTED (what is finished stays). Cost: one forward row per token, prompts once per
+ * the folder holds something else; BUSY when another process writes to it; IO; ABORTED (what is finished stays). Cost: one forward row per token, prompts once per
  * problem; memory does not grow with the number of problems.
  */
 export async function runRollout(session: Session, options: RolloutOptions): Promise<RolloutTotals> {
@@ -114,6 +115,23 @@ export async function runRollout(session: Session, options: RolloutOptions): Pro
     store: info ?? null,
   };
   const byId = new Map(options.problems.map((problem) => [problem.id, problem]));
+  await makeFolder(options.directory);
+  const unlock = await lockFolder(options.directory);
+  try {
+    return await resumeRollout(session, options, { info, inputs, byId, started });
+  } finally {
+    await unlock();
+  }
+}
+
+interface Plan {
+  info: StoreInfo | undefined;
+  inputs: RolloutFile['inputs'];
+  byId: ReadonlyMap<string, Problem>;
+  started: number;
+}
+
+async function resumeRollout(session: Session, options: RolloutOptions, { info, inputs, byId, started }: Plan): Promise<RolloutTotals> {
   const state = await openFolder(options.directory, { inputs, store: info }, (record) => checkFits(options, byId, record));
   const total = options.problems.length * options.samples;
   const found = options.problems.reduce((sum, { id }) => sum + countDone(state, id, options.samples), 0);
