@@ -1,7 +1,7 @@
 /** Trajectories of a store as training data: whole trajectories in, rows of states out. */
 import type { Segment } from '../store/format.js';
 import type { ActivationStore } from '../store/reader.js';
-import { invalidArgument } from '../native/errors.js';
+import { invalidArgument, throwIfAborted } from '../native/errors.js';
 import { halfTable } from '../util/half.js';
 
 /** Trajectories with known reward, and a way to read the states of any of them. */
@@ -78,7 +78,7 @@ const ROWS_AT_A_TIME = 4096;
 
 /**
  * Mean, standard deviation and RMS of every coordinate and layer over the states of `trajectories`. One pass, sums in
- * double precision. Cost: reads the states once. Errors: as `read`.
+ * double precision. Cost: reads the states once. Errors: as `read`, ABORTED.
  */
 export async function measureMoments(data: TrajectoryData, trajectories: readonly number[], signal?: AbortSignal): Promise<LayerMoments[]> {
   const values = data.layers.length * data.width;
@@ -88,7 +88,7 @@ export async function measureMoments(data: TrajectoryData, trajectories: readonl
   const widen = halfTable();
   let count = 0;
   for (const group of groupByRows(data, trajectories, ROWS_AT_A_TIME)) {
-    signal?.throwIfAborted();
+    throwIfAborted('measuring the states', signal);
     const rows = await data.read(group);
     const half = rows instanceof Uint16Array;
     for (let at = 0; at < rows.length; at += values, count++) {

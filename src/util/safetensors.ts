@@ -173,7 +173,7 @@ export interface Tensor {
 
 /** Writes tensors of any shapes at once, in the order given; the file appears complete. Errors: IO. */
 export async function saveTensors(path: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string>): Promise<void> {
-  const specs = [...tensors].map(([name, { shape, data }]): TensorSpec => ({ name, shape, dtype: data instanceof Float32Array ? 'F32' : 'I32' }));
+  const specs = [...tensors].map(([name, { shape, data }]): TensorSpec => ({ name, shape, dtype: data[Symbol.toStringTag] === 'Int32Array' ? 'I32' : 'F32' }));
   const parts = [encodeHeader(specs, metadata), ...[...tensors.values()].map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))];
   try {
     const file = await open(`${path}.partial`, 'w');
