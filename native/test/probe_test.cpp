@@ -322,12 +322,49 @@ void test_sets_and_permutation() {
 
 }  // namespace
 
+// Five steps of a linear probe with identity head against AdamW as its authors write it, in double precision.
+static void test_steps_are_adamw() {
+    const double rate = 0.1, decay = 0.5, beta1 = 0.9, beta2 = 0.999;
+    trainer_params params;
+    params.width = 2;
+    params.layers = 1;
+    params.threads = 1;
+    probe_spec spec;
+    spec.rule = {probe_target::terminal, probe_head::identity, 1.0, 1.0};
+    spec.learning_rate = static_cast<float>(rate);
+    spec.weight_decay = static_cast<float>(decay);
+    spec.mean = {0, 0};
+    spec.scale = {1, 1};
+    spec.weights = {{}, {}, {2.0f, -1.0f}, {0.5f}};
+    params.probes = {spec};
+    probe_trainer trainer(params);
+    double w[3] = {2.0, -1.0, 0.5}, m[3] = {0, 0, 0}, v[3] = {0, 0, 0};
+    for (int n = 1; n <= 5; ++n) {
+        const float rows[] = {static_cast<float>(n), static_cast<float>(2 - n)};  // gradients change in size and sign
+        const double x[] = {rows[0], rows[1], 1.0};
+        const double error = w[0] * x[0] + w[1] * x[1] + w[2] - 1;
+        CHECK_NEAR(trainer.step({rows, false, 1}, {1}, {1.0f}, true)[0], error * error, 1e-4);
+        for (int i = 0; i < 3; ++i) {
+            const double gradient = 2 * error * x[i];
+            m[i] = beta1 * m[i] + (1 - beta1) * gradient;
+            v[i] = beta2 * v[i] + (1 - beta2) * gradient * gradient;
+            w[i] -= rate * decay * w[i] + rate * m[i] / (1 - std::pow(beta1, n)) / (std::sqrt(v[i] / (1 - std::pow(beta2, n))) + 1e-8);
+        }
+        const probe_weights after = trainer.weights(0);
+        const double got[] = {after.w2[0], after.w2[1], after.b2[0]};
+        for (int i = 0; i < 3; ++i) {
+            CHECK_NEAR(got[i], w[i], 1e-5);
+        }
+    }
+}
+
 int main() {
     load_backends_from(REWARDLENS_LIBRARY_DIR);
     RUN(test_predict_is_a_naive_loop);
     RUN(test_half_rows_are_rows);
     RUN(test_gradients);
     RUN(test_targets_by_hand);
+    RUN(test_steps_are_adamw);
     RUN(test_training_lowers_the_loss_while_batches_grow_and_shrink);
     RUN(test_weights_go_in_and_out);
     RUN(test_wrong_arguments);
