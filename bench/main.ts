@@ -14,6 +14,7 @@ import type { Settings, Setup } from './setup.js';
 import type { GeneratedModel, WeightType } from './shape.js';
 import { SHAPES, generateModel } from './shape.js';
 import { buildStock } from './stock.js';
+import { storeRows } from './store.js';
 import { sweepRows } from './sweepRows.js';
 
 const GROUPS = {
@@ -24,6 +25,7 @@ const GROUPS = {
   loop: async (setup: Setup): Promise<Finding[]> => [await eventLoopRow(setup)],
   memory: memoryRows,
   probe: probeRows,
+  store: storeRows,
 };
 type Group = keyof typeof GROUPS;
 const GROUP_NAMES = Object.keys(GROUPS) as Group[];

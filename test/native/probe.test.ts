@@ -48,7 +48,7 @@ async function weightsOf(name: string): Promise<ProbeWeights> {
 }
 
 async function toSpec({ name, initial, zscore, neurons, ...rest }: TorchProbe): Promise<ProbeSpec> {
-  const inputs = neurons?.length ?? (shape[2]);
+  const inputs = neurons?.length ?? shape[2] ?? 0;
   return {
     ...rest,
     mean: zscore ? await floats(`${name}.mean`) : new Float32Array(inputs),
