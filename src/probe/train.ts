@@ -118,8 +118,8 @@ interface Live {
 
 /**
  * Trains `jobs` together: every mini-batch of whole trajectories is read once and given to all of them. After every epoch
- * the validation loss decides; each probe ends with the weights of its best epoch, and training stops when none has got
- * better for `patience` epochs. The order of mini-batches depends on `seed` alone. Errors: NON_FINITE when a probe
+ * the validation loss decides: a probe is finished when it has not got better for `patience` epochs and ends with the weights
+ * of its best one, whatever is trained beside it. The order of mini-batches depends on `seed` alone. Errors: NON_FINITE when a probe
  * diverges, ABORTED, those of reading. Cost per epoch: reads the training and validation states once; 4 · rows · inputs · hidden
  * floating-point operations per probe for training.
  */
@@ -153,7 +153,7 @@ export async function trainProbes(
   });
   const lives = jobs.map((job): Live => ({ job, trainLoss: [], validationLoss: [], bestEpoch: -1, best: undefined }));
   for (let epoch = 0; epoch < options.maxEpochs; epoch++) {
-    const active = lives.filter((live) => epoch - live.bestEpoch <= options.patience).length;
+    const active = lives.filter((live) => improves(live, epoch, options)).length;
     if (active === 0) {
       break;
     }
@@ -167,6 +167,11 @@ export async function trainProbes(
     validationLoss: live.validationLoss,
     bestEpoch: live.bestEpoch,
   }));
+}
+
+/** Has a probe not yet waited in vain for `patience` epochs? What it does afterwards no longer counts. */
+function improves(live: Live, epoch: number, options: TrainOptions): boolean {
+  return epoch - live.bestEpoch <= options.patience;
 }
 
 interface Epoch {
@@ -190,6 +195,9 @@ async function runEpoch(trainer: ProbeTrainer, context: Epoch): Promise<void> {
   const train = await averageLoss(context, batches, (...batch) => trainer.step(...batch), true);
   const validation = await averageLoss(context, [...groupByRows(data, split.validation, VALIDATION_ROWS)], (...batch) => trainer.loss(...batch), false);
   lives.forEach((live, i) => {
+    if (!improves(live, epoch, options)) {
+      return; // a probe's result does not depend on how long others take
+    }
     const loss = validation[i] as number;
     live.trainLoss.push(train[i] as number);
     live.validationLoss.push(loss);

@@ -55,11 +55,12 @@ export interface TrainerParams {
   readonly probes: readonly ProbeSpec[];
 }
 
-/** States [rows, layers, width] row-major: half floats or floats. They must not change while a call is on. */
+/** States [rows, layers, width] row-major: half floats or floats. They must not change or be transferred while a call is on. */
 export type ProbeRows = Uint16Array | Float32Array;
 
 /**
- * Trains many probes on the same mini-batches, each phase of a step as one ggml graph. One call at a time: another one
+ * Trains many probes on the same mini-batches, dealt out to the threads, with ggml's matrix products. Results do not depend on the
+ * threads or on what is trained beside. One call at a time: another one
  * meanwhile is BUSY. Errors of every call: DISPOSED, INVALID_ARGUMENT naming the parameter, MEMORY_BUDGET, BACKEND. Memory: 12 bytes per
  * weight (weight and two moments) plus, per step, 4 · rows · (2 · inputs + hidden) bytes per probe at most.
  */
