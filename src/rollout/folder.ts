@@ -1,5 +1,5 @@
 /** A rollout folder that may hold earlier work: what is finished, and whether it fits what is asked for now. */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
@@ -115,6 +115,10 @@ function laterEnd(end: FolderState['end'], rows: readonly Segment[]): FolderStat
 async function firstPass(path: string): Promise<{ end: FolderState['end']; recovery: Recovery }> {
   let end: FolderState['end'];
   const recovery = await Journal.recover(path, (record) => {
+    // Without checksum the seal itself was hit, or the line is not ours: a record is trusted whole or not at all.
+    if (record.crc32 === undefined) {
+      return false;
+    }
     end = laterEnd(end, (record as unknown as OldRecord).rows);
     return true;
   });
@@ -136,6 +140,12 @@ export async function openFolder(
     checkInputs(directory, before.inputs, wanted.inputs);
   }
   const path = join(directory, FILES.trajectories);
+  // rollout.json comes before the first record: without it the records are another program's, or nobody knows how they were made.
+  if (before === undefined && (await stat(path).catch(() => undefined))?.size) {
+    throw new RewardLensError('INVALID_ARGUMENT', `'${path}' exists, but not '${join(directory, FILES.rollout)}', which says how its trajectories were made; give another output folder`, {
+      details: { directory },
+    });
+  }
   const done = new Set<string>();
   const first = await firstPass(path);
   const lastShard = first.end?.shard ?? -1;
@@ -145,8 +155,7 @@ export async function openFolder(
     const recovery = await Journal.recover(path, async (value) => {
       const record = value as unknown as OldRecord;
       const key = trajectoryKey(record.problem, record.sample);
-      // Without checksum the seal itself was hit: a record is trusted whole or not at all.
-      if (value.crc32 === undefined || done.has(key) || !(await rowsIntact(store, record, lastShard))) {
+      if (done.has(key) || !(await rowsIntact(store, record, lastShard))) {
         return false;
       }
       fits(record);

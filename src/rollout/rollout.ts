@@ -13,7 +13,7 @@ import type { SamplingOptions, SequenceRequest, SequenceResult } from '../run/re
 import type { StoreInfo, TrajectoryRecord } from '../store/format.js';
 import { FILES, rowBytes } from '../store/format.js';
 import { Journal } from '../store/journal.js';
-import { ShardWriter } from '../store/shards.js';
+import { ShardWriter, shardBytesOf } from '../store/shards.js';
 import type { FolderState, OldRecord, RolloutFile } from './folder.js';
 import { ROLLOUT_FORMAT, ROLLOUT_VERSION, makeFolder, openFolder, trajectoryKey, writeJson } from './folder.js';
 import { lockFolder } from './lock.js';
@@ -42,7 +42,7 @@ export interface RolloutOptions {
   readonly inputs: Readonly<Record<string, unknown>>;
   /** Noted in rollout.json. */
   readonly about: Readonly<Record<string, unknown>>;
-  /** Stop with an error before activations take more than this. */
+  /** Stop with an error before activations, those of earlier runs included, take more than this. */
   readonly maxDiskBytes?: number | undefined;
   readonly shardBytes?: number;
   readonly signal?: AbortSignal | undefined;
@@ -188,27 +188,29 @@ class Worker {
   readonly #recorder: RowRecorder | undefined;
   readonly #rowBytes: number;
   #appends: Promise<void> = Promise.resolve();
-  #storedRows: number;
+  #storedBytes: number;
   #synced = performance.now();
 
-  private constructor(session: Session, options: RolloutOptions, state: FolderState, parts: { journal: Journal; recorder: RowRecorder | undefined; rowBytes: number }) {
+  private constructor(session: Session, options: RolloutOptions, state: FolderState, parts: { journal: Journal; recorder: RowRecorder | undefined; rowBytes: number; storedBytes: number }) {
     this.#session = session;
     this.#options = options;
     this.#state = state;
     this.#journal = parts.journal;
     this.#recorder = parts.recorder;
     this.#rowBytes = parts.rowBytes;
-    this.#storedRows = 0;
+    this.#storedBytes = parts.storedBytes;
   }
 
   static async open(session: Session, options: RolloutOptions, info: StoreInfo | undefined, state: FolderState): Promise<Worker> {
     const journal = await Journal.open(join(options.directory, FILES.trajectories));
     let recorder: RowRecorder | undefined;
+    let storedBytes = 0;
     if (info !== undefined && options.capture !== undefined) {
       const writer = await ShardWriter.open(options.directory, info, state.end, options.shardBytes);
+      storedBytes = await shardBytesOf(options.directory);
       recorder = new RowRecorder(writer, info, captureBlocks(options.capture, session.model.info.layerCount));
     }
-    return new Worker(session, options, state, { journal, recorder, rowBytes: info === undefined ? 0 : rowBytes(info) });
+    return new Worker(session, options, state, { journal, recorder, rowBytes: info === undefined ? 0 : rowBytes(info), storedBytes });
   }
 
   async run(counts: { found: number; total: number }): Promise<RunProgress> {
@@ -266,8 +268,8 @@ class Worker {
   }
 
   async #takeRows(recorder: RowRecorder, chunk: Parameters<RowRecorder['add']>[0]): Promise<void> {
-    this.#storedRows += chunk.rowCount;
-    const bytes = this.#storedRows * this.#rowBytes;
+    this.#storedBytes += chunk.rowCount * this.#rowBytes;
+    const bytes = this.#storedBytes;
     if (bytes > (this.#options.maxDiskBytes ?? Infinity)) {
       throw new RewardLensError('MEMORY_BUDGET', `activations would take more than the ${this.#options.maxDiskBytes} bytes allowed; what is finished is kept`, {
         details: { bytes, maxDiskBytes: this.#options.maxDiskBytes },

@@ -1,6 +1,6 @@
 /** Writes activation shards: safetensors files that grow at the end, one tensor each, their header rewritten in place. */
 import type { FileHandle } from 'node:fs/promises';
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RewardLensError } from '../native/errors.js';
 import type { Segment, StoreInfo } from './format.js';
@@ -35,6 +35,19 @@ async function lastShard(directory: string, site: string): Promise<number> {
   const names = await readdir(join(directory, FILES.shards)).catch(() => [] as string[]);
   const numbers = names.filter((name) => name.startsWith(`${site}-`)).map((name) => Number(/-(\d+)\.safetensors$/.exec(name)?.[1] ?? -1));
   return Math.max(-1, ...numbers);
+}
+
+/** Bytes that the shards in the folder take, all sites. Errors: IO. */
+export async function shardBytesOf(directory: string): Promise<number> {
+  let bytes = 0;
+  try {
+    for (const name of await readdir(join(directory, FILES.shards))) {
+      bytes += (await stat(join(directory, FILES.shards, name))).size;
+    }
+  } catch (error) {
+    throw new RewardLensError('IO', `cannot list the activations in '${directory}': ${(error as Error).message}`, { cause: error, details: { directory } });
+  }
+  return bytes;
 }
 
 /** Appends rows of all sites side by side. One writer a folder; calls one after the other. */
