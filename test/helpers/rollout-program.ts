@@ -28,7 +28,7 @@ export interface Started {
 export function start(args: readonly string[], options: { cwd?: string; nodeFlags?: readonly string[]; shell?: string } = {}): Started {
   const words = [process.execPath, ...(options.nodeFlags ?? []), program, ...args];
   const [command, ...rest] = options.shell === undefined ? words : ['sh', '-c', `${options.shell}; exec "$@"`, 'sh', ...words];
-  const child = spawn(command as string, rest, { cwd: options.cwd ?? root, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } });
+  const child = spawn(command as string, rest, { cwd: options.cwd ?? root, stdio: ['ignore', 'pipe', 'pipe'], timeout: 200_000, killSignal: 'SIGKILL', env: { ...process.env, NODE_OPTIONS: '' } });
   const outcome = new Promise<Outcome>((resolve, reject) => {
     let stdout = '';
     let stderr = '';
