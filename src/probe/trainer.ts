@@ -60,9 +60,9 @@ export type ProbeRows = Uint16Array | Float32Array;
 
 /**
  * Trains many probes on the same mini-batches, dealt out to the threads, with ggml's matrix products. Results do not depend on the
- * threads or on what is trained beside. One call at a time: another one
- * meanwhile is BUSY. Errors of every call: DISPOSED, INVALID_ARGUMENT naming the parameter, MEMORY_BUDGET, BACKEND. Memory: 12 bytes per
- * weight (weight and two moments) plus, per step, 4 · rows · (2 · inputs + hidden) bytes per probe at most.
+ * threads or on what is trained beside. One call at a time: another one meanwhile is BUSY. Errors of every call: DISPOSED,
+ * INVALID_ARGUMENT naming the parameter, MEMORY_BUDGET, BACKEND. Memory: 16 bytes per weight (weight, two moments, gradient)
+ * plus, per step, 4 · rows · (2 · inputs + hidden) bytes per probe at most.
  */
 export class ProbeTrainer implements AsyncDisposable {
   #handle: NativeProbeTrainer | undefined;
