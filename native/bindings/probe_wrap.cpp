@@ -90,8 +90,9 @@ pinned_rows pin_rows(const Napi::Value & value, const trainer_params & params) {
         throw engine_error(error_code::invalid_argument, "rows: expected a multiple of " + std::to_string(stride) + " values (layers × width), got " + std::to_string(values));
     }
     pinned_rows out;
-    out.rows.data = static_cast<const uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset();
     out.rows.half = type == napi_uint16_array;
+    // not by way of ArrayBuffer(), which fails for shared memory
+    out.rows.data = out.rows.half ? static_cast<const void *>(array.As<Napi::Uint16Array>().Data()) : array.As<Napi::Float32Array>().Data();
     out.rows.count = values / stride;
     out.reference = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array.As<Napi::Object>()));
     return out;

@@ -256,6 +256,12 @@ describe('results', () => {
     }
   });
 
+  test('rows may be a part of a buffer, and in shared memory', async () => {
+    const shared = new Float32Array(new SharedArrayBuffer(4 * (ROWS.length + 3)), 12);
+    shared.set(ROWS);
+    expect(await trainer.loss(shared, LENGTHS, REWARDS)).toEqual(await trainer.loss(ROWS, LENGTHS, REWARDS));
+  });
+
   test('of `loss` are those of `step` and change nothing', async () => {
     const before = trainer.weights(0);
     const loss = await trainer.loss(ROWS, LENGTHS, REWARDS);
