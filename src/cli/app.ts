@@ -2,6 +2,7 @@
 import yargs from 'yargs';
 import type { Argv } from 'yargs';
 import { packageVersion } from '../util/version.js';
+import { ablateCommand } from './ablate.js';
 import { normalizeArgv } from './argv.js';
 import { captureCommand } from './capture.js';
 import type { Command, Io } from './command.js';
@@ -32,6 +33,7 @@ export const COMMANDS: readonly Command[] = [
   rankCommand,
   reportCommand,
   studyCommand,
+  ablateCommand,
 ];
 
 /** What a command line means: text to print, or a command with its flags. */

@@ -73,8 +73,8 @@ export function parseBytes(text: string, flag: string): number {
   return Number(match[1]) * 1024 ** ' kmgt'.indexOf((match[2] ?? '').toLowerCase() || ' ');
 }
 
-/** How to sample and what to store. */
-export function readRolloutSettings(flags: Flags): RolloutSettings {
+/** How to sample and what to store; with `capture` false the activation flags are not those of this command. */
+export function readRolloutSettings(flags: Flags, options: { capture: boolean } = { capture: true }): RolloutSettings {
   const layers: Layers = asUsage(() => parseLayers(flags.text('layers') ?? 'all', '--layers'));
   const sites: Site[] = asUsage(() => flags.list('site').map((site) => asSite(site, '--site')));
   const maxDisk = flags.text('max-disk');
@@ -89,7 +89,7 @@ export function readRolloutSettings(flags: Flags): RolloutSettings {
     },
     stop: flags.list('stop').map(processEscapes),
     seed: flags.integer('seed', 0, 0xfffffffe) ?? 1,
-    capture: flags.on('no-activations')
+    capture: !options.capture || flags.on('no-activations')
       ? undefined
       : { site: sites.length === 0 ? 'residPost' : sites, layers, positions: flags.choice<StoreInfo['positions']>('positions', ['response', 's0', 'all']) ?? 'response' },
     dtype: flags.choice('dtype', ['f16', 'f32']) ?? 'f16',

@@ -48,7 +48,7 @@ export const THREAD_OPTIONS: OptionTable = {
 };
 
 /** Comma separated names out of a list; undefined when not given. */
-function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[]): T[] | undefined {
+export function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[]): T[] | undefined {
   const given = flags.text(flag)?.split(',').map((name) => name.trim());
   const wrong = given?.find((name) => !(names as readonly string[]).includes(name));
   if (wrong !== undefined) {

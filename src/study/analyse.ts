@@ -106,7 +106,8 @@ export async function probeStage(directory: string, settings: ProbeSettings, wor
   });
 }
 
-function splitOf(data: TrajectoryData, settings: ProbeSettings): Split {
+/** The split of a store's trajectories by the settings of its probes. */
+export function splitOf(data: TrajectoryData, settings: ProbeSettings): Split {
   return splitByProblem(data.problems, { seed: settings.seed, test: settings.test, validation: settings.validation });
 }
 
@@ -170,7 +171,7 @@ async function analyse({ directory, store, data, probes }: Loaded, settings: Pro
 }
 
 /** Massive coordinates per layer: measured over whole prompts where the rollout did that, else over the stored states. */
-async function sinksOf(directory: string, data: TrajectoryData, moments: readonly LayerMoments[]): Promise<Sink[][]> {
+export async function sinksOf(directory: string, data: TrajectoryData, moments: readonly LayerMoments[]): Promise<Sink[][]> {
   const reader = await SafetensorsReader.open(join(directory, ANALYSIS_FILES.stream)).catch(() => undefined);
   if (reader === undefined) {
     return moments.map(({ rms }) => findSinks(rms));

@@ -83,7 +83,7 @@ function weightScoresOf(probe: TrainedProbe): Float64Array {
 }
 
 /** Scores by methods that need weights only; which probe gives which method depends on how it was trained. */
-function weightMethods(probes: readonly TrainedProbe[], layer: number): Map<RankingMethod, Float64Array> {
+export function weightMethods(probes: readonly TrainedProbe[], layer: number): Map<RankingMethod, Float64Array> {
   const out = new Map<RankingMethod, Float64Array>();
   for (const name of [MAIN_PROBE, 'raw', 'zscore']) {
     const probe = probeOf(probes, name, layer);
