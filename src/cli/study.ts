@@ -5,10 +5,11 @@ import type { Study } from '../report/schema.js';
 import type { StudyOptions } from '../study/study.js';
 import { STUDY_FILES, runStudy } from '../study/study.js';
 import type { Command, Io } from './command.js';
+import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
-import { PROBE_OPTIONS, RANK_OPTIONS, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
+import { PROBE_OPTIONS, RANK_OPTIONS, checkRanking, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
 
 /** Rollout, probes, ranking, report. */
 export const studyCommand: Command = {
@@ -27,15 +28,26 @@ export const studyCommand: Command = {
   prepare(flags: Flags) {
     const model = readModelFlags(flags);
     const session = readSessionFlags(flags);
+    const probe = readProbeSettings(flags);
+    const rank = readRankSettings(flags);
+    const rollout = readRolloutSettings(flags);
+    checkRanking(probe, rank);
+    if (rollout.capture === undefined) {
+      throw new UsageError('--no-activations: a study needs activations; `rewardlens rollout` can do without');
+    }
+    const sites = [rollout.capture.site ?? 'residPost'].flat();
+    if (!sites.some((site) => site === probe.site)) {
+      throw new UsageError(`--probe-site: expected one of the stored sites (${sites.join(', ')}), got ${JSON.stringify(probe.site)}`);
+    }
     const parsed: Omit<StudyOptions, 'threads' | 'command'> = {
       directory: flags.required('output', 'a folder (-o DIR)'),
       model: model.path,
       load: model.load,
       session,
       sources: readSources(flags),
-      rollout: readRolloutSettings(flags),
-      probe: readProbeSettings(flags),
-      rank: readRankSettings(flags),
+      rollout,
+      probe,
+      rank,
     };
     return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, io);
   },

@@ -97,6 +97,16 @@ export function readRankSettings(flags: Flags): RankSettings {
   };
 }
 
+/** Refuses a ranking that no probe of these settings can give, before anything is sampled. */
+export function checkRanking(probe: ProbeSettings, rank: RankSettings): void {
+  const main = `l1-${probe.inputs}`;
+  const other = probe.inputs === 'zscore' ? 'l1-raw' : 'l1-zscore';
+  const needs = rank.method === other ? 'inputs' : rank.method === 'linear' && probe.hidden > 0 ? 'linear' : undefined;
+  if (rank.method !== main && needs !== undefined && !probe.variants.includes(needs)) {
+    throw new UsageError(`--ranking: ${rank.method} needs --variants ${needs} (or --inputs, --hidden that give it); got --variants ${probe.variants.join(',') || 'none'}`);
+  }
+}
+
 /** Threads, interruption and a bar for each task. */
 export function workOptions(flags: { threads: number | undefined }, io: Io): WorkOptions {
   let task = '';

@@ -1,7 +1,7 @@
 /** Trajectories of a store as training data: whole trajectories in, rows of states out. */
 import type { Segment } from '../store/format.js';
 import type { ActivationStore } from '../store/reader.js';
-import { invalidArgument, throwIfAborted } from '../native/errors.js';
+import { RewardLensError, invalidArgument, throwIfAborted } from '../native/errors.js';
 import { halfTable } from '../util/half.js';
 
 /** Trajectories with known reward, and a way to read the states of any of them. */
@@ -9,7 +9,7 @@ export interface TrajectoryData {
   readonly site: string;
   readonly layers: readonly number[];
   readonly width: number;
-  /** Problem of each trajectory; trajectories of one problem stay on one side of a split. */
+  /** Problem of each trajectory (equal prompts are one problem); trajectories of one problem stay on one side of a split. */
   readonly problems: readonly string[];
   /** Terminal rewards in [0, 1]. */
   readonly rewards: Float32Array;
@@ -56,7 +56,7 @@ export function trajectoryData(store: ActivationStore, site: string): Trajectory
     site,
     layers: block.layers,
     width: block.width,
-    problems: usable.map(({ entry }) => entry.problem),
+    problems: usable.map(({ entry }) => entry.group),
     rewards: Float32Array.from(usable, ({ entry }) => entry.reward ?? NaN),
     lengths: Int32Array.from(usable, ({ entry }) => entry.stateCount),
     entries: Int32Array.from(usable, ({ index }) => index),
@@ -96,6 +96,10 @@ export async function measureMoments(data: TrajectoryData, trajectories: readonl
         const value = half ? (widen[rows[at + k] as number] as number) : (rows[at + k] as number);
         if (count === 0) {
           shift[k] = value; // sums of differences from the first row: no cancellation for coordinates far from zero
+        }
+        if (value - value !== 0) {
+          // NaN or infinite
+          throw new RewardLensError('STORE_CORRUPT', `a state of trajectories ${group[0]} to ${group.at(-1)} holds ${value} (layer ${data.layers[Math.floor(k / data.width)]}, neuron ${k % data.width})`);
         }
         const d = value - (shift[k] as number);
         sum[k] = (sum[k] as number) + d;

@@ -210,11 +210,16 @@ async function runEpoch(trainer: ProbeTrainer, context: Epoch): Promise<void> {
 
 type Step = (rows: Uint16Array | Float32Array, lengths: Int32Array, rewards: Float32Array) => Promise<Float32Array>;
 
-/** Mean loss per probe over batches, weighted by states; the next batch is read while the trainer works on one. */
+/**
+ * Mean loss per probe over batches, weighted as the loss of a batch is made: by states, or by trajectories where only last
+ * states count; the next batch is read while the trainer works on one.
+ */
 async function averageLoss(context: Epoch, batches: readonly number[][], step: Step, report: boolean): Promise<Float64Array> {
   const { data, shuffled, lives, epoch, active, options } = context;
   const sums = new Float64Array(lives.length);
+  const isTerminal = (i: number): boolean => lives[i]?.job.target === 'terminal';
   let states = 0;
+  let trajectories = 0;
   let next = batches[0] === undefined ? undefined : data.read(batches[0]);
   for (const [b, batch] of batches.entries()) {
     throwIfAborted('training the probes', options.signal);
@@ -226,10 +231,11 @@ async function averageLoss(context: Epoch, batches: readonly number[][], step: S
     const losses = await step(rows, lengths, rewards);
     const count = lengths.reduce((a, c) => a + c, 0);
     states += count;
-    losses.forEach((loss, i) => (sums[i] = (sums[i] as number) + loss * count));
+    trajectories += batch.length;
+    losses.forEach((loss, i) => (sums[i] = (sums[i] as number) + loss * (isTerminal(i) ? batch.length : count)));
     if (report) {
       options.onProgress?.({ epoch, maxEpochs: options.maxEpochs, share: (b + 1) / batches.length, active });
     }
   }
-  return sums.map((sum) => sum / states);
+  return sums.map((sum, i) => sum / (isTerminal(i) ? trajectories : states));
 }

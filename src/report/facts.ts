@@ -12,6 +12,8 @@ export const TOLERANCE = 0.03;
 
 /** Name of the baseline that no probe may beat: a probe trained and judged on shuffled rewards. */
 export const SHUFFLED = 'shuffled rewards';
+/** Name of linear probes trained on the states of one place alone, one per place. */
+export const LINEAR_PLACED = 'linear probe of this place alone';
 /** Name of the linear probe on the same states. */
 export const LINEAR = 'linear probe';
 
@@ -22,15 +24,15 @@ export function bestLayer(dataset: DatasetResult): LayerResult {
 
 /** Whether a baseline looks at nothing inside the model: it is no probe that was trained on the best layer. */
 export function isOutside(dataset: DatasetResult, { name }: Baseline): boolean {
-  return !(name in bestLayer(dataset).variants) && name !== SHUFFLED && name !== LINEAR;
+  return !(name in bestLayer(dataset).variants) && name !== SHUFFLED && name !== LINEAR && name !== LINEAR_PLACED;
 }
 
 /**
- * The baseline with the highest held-out AUC at a place: one without a look inside, or the linear probe; the null and other ways to
+ * The baseline with the highest held-out AUC at a place: one without a look inside, or a linear probe; the null and other ways to
  * train the same probe do not count. Chosen on the numbers it is compared by, which favours the baseline. Undefined: none has a number.
  */
 export function bestBaseline(dataset: DatasetResult, place: Place, options: { outsideOnly?: boolean } = {}): Baseline | undefined {
-  const eligible = dataset.baselines.filter((baseline) => isOutside(dataset, baseline) || (baseline.name === LINEAR && options.outsideOnly !== true));
+  const eligible = dataset.baselines.filter((baseline) => isOutside(dataset, baseline) || ([LINEAR, LINEAR_PLACED].includes(baseline.name) && options.outsideOnly !== true));
   return eligible.reduce<Baseline | undefined>((best, one) => {
     const value = one.auc[place].value;
     return value !== null && value > (best?.auc[place].value ?? -1) ? one : best;

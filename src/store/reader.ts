@@ -13,8 +13,14 @@ import { openLine, readLines } from './journal.js';
 /** What is kept in memory of a trajectory; texts and tokens stay in the file at `offset`. */
 export interface TrajectoryEntry {
   readonly problem: string;
+  /** What must not straddle a split: the prompt's checksum where it was recorded (equal prompts under other ids count as one problem), else the problem. */
+  readonly group: string;
   readonly sample: number;
   readonly reward: number | null;
+  readonly check: string;
+  readonly rowsCrc32: string | undefined;
+  /** All segments, from the first stored position on. */
+  readonly allRows: readonly Segment[];
   /** Segments from s_0 on. */
   readonly rows: readonly Segment[];
   /** Number of states s_0 … : rows from s_0 on. */
@@ -87,6 +93,10 @@ function toEntry(value: unknown, info: StoreInfo, where: string, place: { offset
   const stateCount = rows.reduce((sum, [, begin, end]) => sum + end - begin, 0);
   return {
     problem: line.problem,
+    group: typeof line.prompt === 'string' ? `prompt-${crc32(line.prompt).toString(16)}` : line.problem,
+    check: typeof line.check === 'string' ? line.check : 'unknown',
+    rowsCrc32: typeof line.rowsCrc32 === 'string' ? line.rowsCrc32 : undefined,
+    allRows: line.rows ?? [],
     sample: line.sample ?? 0,
     reward: line.reward,
     rows,

@@ -1,5 +1,5 @@
 /** From a rollout folder to its results: probes, held-out numbers, neurons. Two stages, each kept in the folder. */
-import { mkdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import type { LayerMoments, TrajectoryData } from '../probe/data.js';
@@ -11,15 +11,17 @@ import { trainProbes } from '../probe/train.js';
 import type { Sink } from '../rank/sinks.js';
 import { findSinks } from '../rank/sinks.js';
 import type { DatasetResult } from '../report/schema.js';
+import { RewardLensError, throwIfAborted } from '../native/errors.js';
 import { readRolloutFile } from '../rollout/folder.js';
 import { proportion } from '../stats/proportion.js';
 import { FILES } from '../store/format.js';
-import { ActivationStore } from '../store/reader.js';
+import { ActivationStore, rowsChecksum } from '../store/reader.js';
 import { SafetensorsReader } from '../util/safetensors.js';
 import { packageVersion } from '../util/version.js';
-import { MAIN_PROBE, baselineResults, calibrationResults, chooseLayer, evaluateProbes, layerResults } from './evaluate.js';
+import { MAIN_PROBE, baselineResults, calibrationResults, chooseLayer, evaluateProbes, layerResults, shownPlaces } from './evaluate.js';
 import { exampleTrajectories } from './examples.js';
 import type { ProbeSettings, ProbeVariant, RankSettings, WorkOptions } from './options.js';
+import { placedLinearValues } from './placed.js';
 import { loadProbes, saveProbes } from './probeFiles.js';
 import { rankNeurons } from './rank.js';
 import { rolloutResult } from './rolloutResult.js';
@@ -30,8 +32,8 @@ import { fileHash, hashOf, runStage } from './stage.js';
 export const ANALYSIS_FILES = { probes: 'probes.safetensors', probe: 'probe.json', rank: 'rank.json', stream: 'stream.safetensors' } as const;
 
 /** Raised when the meaning of a stage's result changes. */
-const PROBE_VERSION = 1;
-const RANK_VERSION = 1;
+const PROBE_VERSION = 3;
+const RANK_VERSION = 3;
 
 /** The probes to train for `settings`: per layer the value probe, its variants and its nulls. */
 export function probeJobs(layers: readonly number[], settings: ProbeSettings): ProbeJob[] {
@@ -81,29 +83,71 @@ function trainOptions(settings: ProbeSettings, work: WorkOptions): TrainOptions 
 /** What the probe stage says of itself. */
 export interface ProbeStage {
   readonly probesSha256: string;
+  /** Of trajectories.jsonl as it was. */
+  readonly trajectoriesSha256: string;
   readonly settings: ProbeSettings;
 }
 
 /**
- * Trains the probes of a store, unless that was done with the same trajectories and settings. Writes
- * `probes.safetensors` and `probe.json` in the folder. Errors: those of the store and of training.
+ * What the activations are: sizes of the shards, and for stores without checksums (other programs') the time of their last change, as
+ * nothing else tells that they were written anew.
+ */
+async function shardFacts(directory: string): Promise<unknown[]> {
+  const sealed = (await readRolloutFile(directory)) !== undefined;
+  const folder = join(directory, FILES.shards);
+  const names = (await readdir(folder).catch(() => [] as string[])).sort();
+  return Promise.all(names.map(async (name) => {
+    const { size, mtimeMs } = await stat(join(folder, name));
+    return sealed ? [name, size] : [name, size, mtimeMs];
+  }));
+}
+
+/** Compares the rows of every usable trajectory with its checksum, where there is one. Errors: STORE_CORRUPT naming the trajectory. */
+async function verifyRows(store: ActivationStore, data: TrajectoryData, work: WorkOptions): Promise<void> {
+  for (const [i, index] of data.entries.entries()) {
+    throwIfAborted('checking the activations', work.signal);
+    const entry = store.trajectories[index] as ActivationStore['trajectories'][number];
+    if (entry.rowsCrc32 !== undefined && (await rowsChecksum(store, entry.allRows)) !== entry.rowsCrc32) {
+      throw new RewardLensError('STORE_CORRUPT', `the activations of problem '${entry.problem}', sample ${entry.sample}, in '${store.directory}' are damaged: their checksum differs`, {
+        details: { problem: entry.problem, sample: entry.sample },
+      });
+    }
+    if (i % 64 === 0) {
+      work.onProgress?.('checking activations', i / data.entries.length, '');
+    }
+  }
+}
+
+/**
+ * Trains the probes of a store, unless that was done with the same trajectories, activations and settings. Writes
+ * `probes.safetensors` and `probe.json` in the folder. Errors: those of the store and of training, STORE_CORRUPT for damaged activations.
  */
 export async function probeStage(directory: string, settings: ProbeSettings, work: WorkOptions): Promise<Staged<ProbeStage>> {
-  const inputs = { stage: 'probe', version: PROBE_VERSION, rewardlens: packageVersion(), trajectories: await fileHash(join(directory, FILES.trajectories)), store: await fileHash(join(directory, FILES.store)), settings };
+  const trajectoriesSha256 = await fileHash(join(directory, FILES.trajectories));
+  const inputs = {
+    stage: 'probe',
+    version: PROBE_VERSION,
+    rewardlens: packageVersion(),
+    trajectories: trajectoriesSha256,
+    store: await fileHash(join(directory, FILES.store)),
+    shards: await shardFacts(directory),
+    settings,
+  };
   const path = join(directory, ANALYSIS_FILES.probes);
+  const intact = async (before: ProbeStage): Promise<boolean> => (await fileHash(path)) === before.probesSha256;
   return runStage(join(directory, ANALYSIS_FILES.probe), inputs, async () => {
-    await mkdir(directory, { recursive: true });
     await using store = await ActivationStore.open(directory);
     const data = trajectoryData(store, settings.site);
     const split = splitOf(data, settings);
+    await verifyRows(store, data, work);
     const moments = await measureMoments(data, split.train, work.signal);
     const probes: TrainedProbe[] = [];
     for (const jobs of jobGroups(probeJobs(data.layers, settings), data.width)) {
       probes.push(...(await trainProbes(data, split, moments, jobs, trainOptions(settings, work))));
     }
-    await saveProbes(path, probes, { settings, site: settings.site, trajectories: inputs.trajectories });
-    return { probesSha256: await fileHash(path), settings };
-  });
+    await saveProbes(path, probes, { settings, site: settings.site, trajectories: trajectoriesSha256 });
+    return { probesSha256: await fileHash(path), trajectoriesSha256, settings };
+  }, intact);
 }
 
 /** The split of a store's trajectories by the settings of its probes. */
@@ -112,19 +156,27 @@ export function splitOf(data: TrajectoryData, settings: ProbeSettings): Split {
 }
 
 /** The analysis part of a data set's result; the rest comes from the rollout. */
-export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256' | 'check'>;
+export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256'>;
 
 /**
  * Judges the probes on held-out trajectories and ranks neurons, unless that was done with the same probes and settings.
- * Writes `rank.json` in the folder. Needs the probe stage. Errors: those of reading, ABORTED.
+ * Writes `rank.json` in the folder. Needs the probe stage. Errors: those of reading; INVALID_ARGUMENT when the trajectories
+ * are no longer those that the probes were trained on; ABORTED.
  */
 export async function rankStage(directory: string, probe: ProbeStage, settings: RankSettings, work: WorkOptions): Promise<Staged<RankStage>> {
-  const inputs = { stage: 'rank', version: RANK_VERSION, rewardlens: packageVersion(), probe: hashOf(probe), trajectories: await fileHash(join(directory, FILES.trajectories)), settings };
+  const trajectories = await fileHash(join(directory, FILES.trajectories));
+  const probes = join(directory, ANALYSIS_FILES.probes);
+  if (trajectories !== probe.trajectoriesSha256 || (await fileHash(probes)) !== probe.probesSha256) {
+    throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or probes in '${directory}' are not those that the probes were trained on; run \`rewardlens probe ${directory}\` again`, {
+      details: { directory },
+    });
+  }
+  const stream = await fileHash(join(directory, ANALYSIS_FILES.stream));
+  const inputs = { stage: 'rank', version: RANK_VERSION, rewardlens: packageVersion(), probe: hashOf(probe), trajectories, stream, settings };
   return runStage(join(directory, ANALYSIS_FILES.rank), inputs, async () => {
     await using store = await ActivationStore.open(directory);
     const data = trajectoryData(store, probe.settings.site);
-    const probes = await loadProbes(join(directory, ANALYSIS_FILES.probes));
-    return await analyse({ directory, store, data, probes }, probe.settings, settings, work);
+    return await analyse({ directory, store, data, probes: await loadProbes(probes) }, probe.settings, settings, work);
   });
 }
 
@@ -141,9 +193,11 @@ async function analyse({ directory, store, data, probes }: Loaded, settings: Pro
   const sinks = await sinksOf(directory, data, moments);
   work.onProgress?.('evaluating probes', 0, '');
   const evaluation = await evaluateProbes(data, split, probes, { seed: settings.seed, threads: work.threads, signal: work.signal });
-  const layers = layerResults(evaluation, data, sinks);
+  const shown = shownPlaces(store);
+  const layers = layerResults(evaluation, data, sinks, shown);
   const bestLayer = chooseLayer(layers);
   const layer = data.layers[bestLayer] as number;
+  const placed = await placedLinearValues(data, split, layer, shown, { seed: settings.seed, threads: work.threads, signal: work.signal });
   const ranked = await rankNeurons(
     { data, split, moments, probes, sinks, bestLayer },
     { ...rank, refit: rank.refit ? trainOptions(settings, work) : undefined, seed: settings.seed, threads: work.threads, signal: work.signal, onProgress: (done, total) => work.onProgress?.('ranking neurons', done / total, `layer ${done} of ${total}`) },
@@ -151,6 +205,7 @@ async function analyse({ directory, store, data, probes }: Loaded, settings: Pro
   const main = probes.find((entry) => entry.name === MAIN_PROBE && entry.layer === layer) as TrainedProbe;
   const correct = split.test.reduce((sum, i) => sum + (data.rewards[i] as number), 0);
   return {
+    check: [...new Set(store.trajectories.map((entry) => entry.check))].join(', '),
     rollout: rolloutResult(store, await readRolloutFile(directory)),
     split: {
       seed: settings.seed,
@@ -163,8 +218,8 @@ async function analyse({ directory, store, data, probes }: Loaded, settings: Pro
     probe: { ...settings },
     layers,
     bestLayer,
-    baselines: baselineResults(evaluation, store, data, split, layer),
-    calibration: calibrationResults(evaluation, layer),
+    baselines: baselineResults(evaluation, store, data, split, layer, placed),
+    calibration: calibrationResults(evaluation, layer, shown),
     ...ranked,
     examples: await exampleTrajectories(store, data, split, main, { count: rank.examples, gamma: settings.gamma, threads: work.threads }),
   };

@@ -1,27 +1,54 @@
 /** Headline findings in words, derived from the numbers by fixed rules. */
 import { fixed, withInterval as interval, shareText, signed } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
-import type { DatasetResult, Estimate, Study } from '../report/schema.js';
+import type { Band, DatasetResult, Estimate, Place, Study } from '../report/schema.js';
 
 const number = (value: number | null): string => (value === null ? 'not known' : fixed(value, 2));
 const withInterval = (estimate: Estimate): string => interval(estimate, number);
 
+/** Trajectories without a verdict are left out of everything; from this share on a reader must know. */
+const MANY_UNKNOWN = 0.05;
+
+function unknownFinding({ rollout }: DatasetResult): string | undefined {
+  const share = rollout.unknown / Math.max(1, rollout.trajectories);
+  return share < MANY_UNKNOWN
+    ? undefined
+    : `${rollout.unknown} of ${rollout.trajectories} trajectories (${shareText(share)}) could not be judged, ${rollout.finishReasons.length ?? 0} trajectories were cut off at the token limit; they are left out of every number, so this is about the others only.`;
+}
+
+const PLACE_TEXT: Readonly<Record<Place, string>> = { s0: 'before the first token', middle: 'half-way through an answer', last: 'before the last token' };
+
+function against(dataset: DatasetResult, place: Place): string {
+  const best = bestBaseline(dataset, place);
+  const difference = best?.difference[place];
+  if (best === undefined || difference === null || difference === undefined) {
+    return '';
+  }
+  const verdict = side(difference, 0) === 'above' ? 'better' : side(difference, 0) === 'below' ? 'worse' : 'not distinguishably better';
+  return ` The best baseline there, ${best.name}, has ${withInterval(best.auc[place])}: the value probe is ${verdict} (difference ${interval(difference, (value) => signed(value, 2))}).`;
+}
+
 function predictionFinding(dataset: DatasetResult): string {
   const layer = bestLayer(dataset);
-  if (layer.auc.middle.value === null) {
+  const place: Place = layer.auc.middle.value === null ? 's0' : 'middle';
+  const { auc } = layer;
+  if (auc[place].value === null) {
     return 'No AUC can be given: the held-out trajectories are all right or all wrong.';
   }
-  const { s0, middle, last } = layer.auc;
-  const chance = side(middle, 0.5) === 'above' ? 'is above chance' : 'is not distinguishable from chance (0.5)';
-  const best = bestBaseline(dataset, 'middle');
-  const difference = best?.difference.middle;
-  const against =
-    best === undefined || difference === null || difference === undefined
-      ? ''
-      : ` The best baseline there, ${best.name}, has ${withInterval(best.auc.middle)}: the value probe is ${
-          side(difference, 0) === 'above' ? 'better' : side(difference, 0) === 'below' ? 'worse' : 'not distinguishably better'
-        } (difference ${interval(difference, (value) => signed(value, 2))}).`;
-  return `Half-way through an answer, the value probe on ${layer.site} of layer ${layer.layer} predicts success with AUC ${withInterval(middle)} on held-out problems, which ${chance}; before the first token it has ${withInterval(s0)}, at the last ${withInterval(last)}.${against}`;
+  const chance = side(auc[place], 0.5) === 'above' ? 'is above chance' : auc[place].low === null ? 'has no interval' : 'is not distinguishable from chance (0.5)';
+  const others = place === 's0' ? '' : `; before the first token it has ${withInterval(auc.s0)}, before the last ${withInterval(auc.last)}`;
+  return `${PLACE_TEXT[place].replace(/^./, (letter) => letter.toUpperCase())}, the value probe on ${layer.site} of layer ${layer.layer} predicts success with AUC ${withInterval(auc[place])} on held-out problems, which ${chance}${others}.${against(dataset, place)}`;
+}
+
+/** s_0 on its own: another layer may be the one, and the comparison there is another. */
+function startFinding(dataset: DatasetResult): string | undefined {
+  const chosen = bestLayer(dataset);
+  if (chosen.auc.middle.value === null || chosen.auc.s0.value === null) {
+    return undefined;
+  }
+  const own = dataset.layers.reduce((best, layer) => ((layer.validationAuc.s0 ?? -1) > (best.validationAuc.s0 ?? -1) ? layer : best), chosen);
+  const other = own === chosen ? '' : ` (layer ${own.layer}, which validation problems favour there: ${withInterval(own.auc.s0)})`;
+  return `Before the first token: AUC ${withInterval(chosen.auc.s0)} at layer ${chosen.layer}${other}.${against(dataset, 's0')}`;
 }
 
 function sparsityFinding(dataset: DatasetResult): string | undefined {
@@ -31,16 +58,11 @@ function sparsityFinding(dataset: DatasetResult): string | undefined {
   if (all === undefined || few === undefined) {
     return undefined;
   }
-  const random = few.random.middle;
-  const matched = few.matched.middle;
-  const beats = (band: typeof random): boolean => band.high !== null && few.top.middle.value !== null && few.top.middle.value > band.high;
-  const control =
-    few === all
-      ? 'every smaller set loses more.'
-      : `random sets of that size have ${number(random.mean)} (95 % of draws up to ${number(random.high)}), magnitude-matched ones ${number(matched.mean)} (up to ${number(matched.high)}): the top set is ${
-          beats(random) && beats(matched) ? 'better than both' : 'not better than its controls'
-        }.`;
-  return `${few.kept} of ${all.kept} neurons (${shareText(few.kept / all.kept)}) ${few.kept === 1 ? 'keeps' : 'keep'} the AUC at the middle within ${TOLERANCE} of all inputs (${number(few.top.middle.value)} against ${number(all.top.middle.value)}); ${control}`;
+  const top = few.top.middle.value;
+  const control = ({ mean, high, draws }: Band, name: string): string =>
+    draws < 2 ? `no ${name} set of that size can be drawn twice` : `${name} sets of that size have ${number(mean)} (95 % of ${draws} draws up to ${number(high)}${top !== null && high !== null && top > high ? ', less than the top set' : ''})`;
+  const controls = few === all ? 'every smaller set loses more.' : `${control(few.random.middle, 'random')}, ${control(few.matched.middle, 'magnitude-matched')}.`;
+  return `${few.kept} of ${all.kept} neurons (${shareText(few.kept / all.kept)}) ${few.kept === 1 ? 'keeps' : 'keep'} the AUC at the middle within ${TOLERANCE} of all inputs (${number(top)} against ${number(all.top.middle.value)}); ${controls} The size was read off these held-out numbers.`;
 }
 
 /** What a probe trained anew on the kept inputs alone needs; undefined when none was. */
@@ -52,9 +74,7 @@ function refitFinding(dataset: DatasetResult): string | undefined {
   if (few === undefined || control === undefined) {
     return undefined;
   }
-  const own = few.top.middle.value;
-  const better = own !== null && control.high !== null && own > control.high;
-  return `Trained anew on the kept neurons alone, ${few.kept} reach ${number(own)} at the middle (all: ${number(refitted[0]?.top.middle.value ?? null)}); ${control.draws} random sets of that size, trained anew too, reach ${number(control.mean)} on average and up to ${number(control.high)}: the top set is ${better ? 'better' : 'no better than them'}.`;
+  return `Trained anew on the kept neurons alone, ${few.kept} reach ${number(few.top.middle.value)} at the middle (all: ${number(refitted[0]?.top.middle.value ?? null)}); ${control.draws} random sets of that size, trained anew too, reach ${number(control.mean)} on average and up to ${number(control.high)} (${control.draws} draws can show no p below ${fixed(1 / (control.draws + 1), 2)}).`;
 }
 
 function nullFinding(dataset: DatasetResult): string | undefined {
@@ -67,7 +87,7 @@ function nullFinding(dataset: DatasetResult): string | undefined {
 }
 
 function lengthFinding({ rollout, baselines }: DatasetResult): string | undefined {
-  const length = baselines.find(({ name }) => name.startsWith('prompt length'));
+  const length = baselines.find(({ name }) => name === 'prompt length');
   if (rollout.promptLengths.min === rollout.promptLengths.max) {
     return undefined;
   }
@@ -85,7 +105,7 @@ export function studyFindings(selfTest: Study['selfTest'], datasets: readonly Da
   return [
     first,
     ...datasets.flatMap((dataset) =>
-      [predictionFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), nullFinding(dataset), lengthFinding(dataset)]
+      [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
         .filter((text) => text !== undefined)
         .map((text) => ({ dataset: dataset.name, text })),
     ),

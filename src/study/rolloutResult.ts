@@ -27,7 +27,7 @@ export function rolloutResult(store: ActivationStore, file: RolloutFile | undefi
     correct,
     wrong: count('wrong'),
     unknown: count('unknown'),
-    accuracy: proportion(correct, trajectories.length),
+    accuracy: proportion(correct, correct + count('wrong')),
     meanTokens: tokens / Math.max(1, trajectories.length),
     maxTokens: longest,
     finishReasons,

@@ -56,13 +56,13 @@ export interface Staged<T> {
 }
 
 /**
- * Runs `make` unless the file at `path` was made from equal `inputs`; the file appears complete or not at all. A file that
- * is damaged or of other inputs is made again. Errors: those of `make`, IO.
+ * Runs `make` unless the file at `path` was made from equal `inputs` and what it made is still `intact`; the file appears complete
+ * or not at all. A file that is damaged or of other inputs is made again. Errors: those of `make`, IO.
  */
-export async function runStage<T>(path: string, inputs: unknown, make: () => Promise<T>): Promise<Staged<T>> {
+export async function runStage<T>(path: string, inputs: unknown, make: () => Promise<T>, intact: (before: T) => Promise<boolean> = async () => true): Promise<Staged<T>> {
   const hash = hashOf(inputs);
   const before = await readFile(path, 'utf8').then((text) => JSON.parse(text) as StageFile<T>).catch(() => undefined);
-  if (before?.inputs === hash) {
+  if (before?.inputs === hash && (await intact(before.result))) {
     return { result: before.result, seconds: before.seconds, reused: true };
   }
   const started = performance.now();

@@ -1,4 +1,5 @@
 /** A whole study: self-test, then for every data set rollout, probes and ranking, then the report. */
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../dataset/types.js';
@@ -16,13 +17,13 @@ import { createManifest } from '../run/manifest.js';
 import { parseJson } from '../util/json.js';
 import { packageVersion } from '../util/version.js';
 import type { RankStage } from './analyse.js';
-import { probeStage, rankStage } from './analyse.js';
+import { ANALYSIS_FILES, probeStage, rankStage } from './analyse.js';
 import { studyFindings } from './findings.js';
 import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
 import type { DatasetSource, Prepared, RolloutSettings } from './sample.js';
 import { openDataset, openSession, prepareDataset, sampleStage } from './sample.js';
 import type { SelfTest } from './selfTest.js';
-import { runSelfTest } from './selfTest.js';
+import { runSelfTest, selfTestInputs } from './selfTest.js';
 import type { Staged } from './stage.js';
 import { runStage } from './stage.js';
 
@@ -89,6 +90,9 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
     durations.push({ stage, dataset, seconds: reused ? 0 : seconds, reused });
     options.onStage?.(durations.at(-1) as Study['durations'][number], text);
   };
+  if (!existsSync(options.model)) {
+    throw new RewardLensError('MODEL_LOAD', `'${options.model}' does not exist`, { details: { path: options.model } });
+  }
   const datasets = await Promise.all(options.sources.map((source) => openDataset(source, signal)));
   distinctNames(datasets);
   const works = datasets.map((dataset, i): Work => ({ source: options.sources[i] as DatasetSource, dataset, directory: join(directory, dataset.name) }));
@@ -107,8 +111,9 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
   return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations });
 }
 
-function selfTestStage(directory: string, options: WorkOptions): Promise<Staged<SelfTest>> {
-  return runStage(join(directory, STUDY_FILES.selfTest), { stage: 'self-test', version: SELF_TEST_VERSION, rewardlens: packageVersion() }, () => runSelfTest(options));
+async function selfTestStage(directory: string, options: WorkOptions): Promise<Staged<SelfTest>> {
+  const inputs = { stage: 'self-test', version: SELF_TEST_VERSION, rewardlens: packageVersion(), files: await selfTestInputs() };
+  return runStage(join(directory, STUDY_FILES.selfTest), inputs, () => runSelfTest(options));
 }
 
 async function sampleAll(options: StudyOptions, works: readonly Work[], note: (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void): Promise<Study['manifest']> {
@@ -149,7 +154,7 @@ async function composeStudy(directory: string, names: readonly string[], parts: 
 
 /** Result of one data set, from its folder. Errors: IO when a stage is missing. */
 async function datasetResult(directory: string, name: string): Promise<DatasetResult> {
-  const path = join(directory, 'rank.json');
+  const path = join(directory, ANALYSIS_FILES.rank);
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -157,15 +162,20 @@ async function datasetResult(directory: string, name: string): Promise<DatasetRe
     throw new RewardLensError('IO', `'${directory}' has not been ranked: cannot read '${path}'; run \`rewardlens rank ${directory}\``, { cause: error, details: { path } });
   }
   const { result } = parseJson(text, path) as { result: RankStage };
-  const about = (await readRolloutFile(directory))?.about as { dataset?: Partial<Dataset>; checks?: string[] } | undefined;
+  const about = (await readRolloutFile(directory))?.about as { dataset?: Partial<Dataset> } | undefined;
   return {
     name,
     source: about?.dataset?.source ?? directory,
     format: about?.dataset?.format ?? 'unknown',
     sha256: about?.dataset?.sha256 ?? '',
-    check: about?.checks?.join(', ') ?? 'unknown',
     ...result,
   };
+}
+
+/** The one data set of a rollout folder. */
+async function onlyDataset(directory: string): Promise<{ name: string; folder: string }> {
+  const about = (await readRolloutFile(directory))?.about.dataset as Partial<Dataset> | undefined;
+  return { name: about?.name ?? 'store', folder: directory };
 }
 
 /** Writes `report.html`. Errors: IO. */
@@ -181,31 +191,30 @@ export async function writeReport(directory: string, study: Study): Promise<stri
 }
 
 /**
- * Makes the report anew: of a study's folder from `study.json`; of the folder of one rollout, which becomes a study, from its
- * `rank.json` and a self-test.
+ * Makes `study.json` and the report anew from the `rank.json` of every data set; the folder of one rollout becomes a study, with a
+ * self-test of its own.
  * Errors: IO, INVALID_ARGUMENT naming the field of a `study.json` that does not fit.
  */
 export async function reportStage(directory: string, options: WorkOptions): Promise<Study> {
   const path = join(directory, STUDY_FILES.study);
   const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text !== undefined) {
-    const study = parseStudy(parseJson(text, path), path);
-    await writeReport(directory, study);
-    return study;
+  const before = text === undefined ? undefined : parseStudy(parseJson(text, path), path);
+  const folders = before?.datasets.map(({ name }) => ({ name, folder: existsSync(join(directory, name, ANALYSIS_FILES.rank)) ? join(directory, name) : directory })) ?? [await onlyDataset(directory)];
+  const datasets: DatasetResult[] = [];
+  for (const { name, folder } of folders) {
+    datasets.push(await datasetResult(folder, name)); // from the stages: they may have been run again since
   }
-  const rollout = await readRolloutFile(directory);
-  const { result: selfTest } = await selfTestStage(directory, options);
-  const dataset = await datasetResult(directory, (rollout?.about.dataset as Partial<Dataset> | undefined)?.name ?? 'store');
+  const selfTest = before?.selfTest ?? (await selfTestStage(directory, options)).result;
   const study: Study = {
     format: STUDY_FORMAT,
     version: STUDY_VERSION,
-    title: dataset.name,
-    manifest: (rollout?.about.manifest as Study['manifest'] | undefined) ?? {},
-    command: ['rewardlens', 'report', directory],
+    title: before?.title ?? datasets[0]?.name ?? '',
+    manifest: before?.manifest ?? ((await readRolloutFile(directory))?.about.manifest as Study['manifest'] | undefined) ?? {},
+    command: before?.command ?? ['rewardlens', 'report', directory],
     selfTest,
-    datasets: [dataset],
-    findings: studyFindings(selfTest, [dataset]),
-    durations: [],
+    datasets,
+    findings: studyFindings(selfTest, datasets),
+    durations: before?.durations ?? [],
   };
   await writeJson(path, study);
   await writeReport(directory, study);
