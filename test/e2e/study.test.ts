@@ -21,8 +21,8 @@ const readStudy = (folder: string): Study => parseStudy(JSON.parse(readFileSync(
 const named = (study: Study, name: string): DatasetResult => study.datasets.find((dataset) => dataset.name.startsWith(name)) as DatasetResult;
 /** "stage dataset" of what a run made itself. */
 const madeBy = (study: Study): string[] => study.durations.filter(({ reused }) => !reused).map(({ stage, dataset }) => (dataset === null ? stage : `${stage} ${dataset}`));
-async function succeeds(args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(args);
+async function succeeds(args: readonly string[], timeout = 100_000): Promise<string> {
+  const { code, stdout, stderr } = await run(args, { timeout });
   expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
   return stdout;
 }
@@ -49,9 +49,9 @@ describe('the demo', () => {
     folder = join(directory, 'demo');
     args = words.slice(2).map((word, i) => (words[i + 1] === '-o' ? folder : word));
     expect(args).toContain(folder);
-    output = await succeeds(args);
+    output = await succeeds(args, 580_000); // 2 minutes on two idle cores
     study = readStudy(folder);
-  }, 400_000);
+  }, 600_000);
 
   test('passes its self-test and names every data set in its findings', () => {
     expect(study.selfTest.checks.filter(({ passed }) => !passed)).toEqual([]);

@@ -25,10 +25,10 @@ export interface Started {
 }
 
 /** Starts `command`, node by default, with the program's arguments. */
-export function start(args: readonly string[], options: { cwd?: string; nodeFlags?: readonly string[]; shell?: string } = {}): Started {
+export function start(args: readonly string[], options: { cwd?: string; nodeFlags?: readonly string[]; shell?: string; timeout?: number } = {}): Started {
   const words = [process.execPath, ...(options.nodeFlags ?? []), program, ...args];
   const [command, ...rest] = options.shell === undefined ? words : ['sh', '-c', `${options.shell}; exec "$@"`, 'sh', ...words];
-  const child = spawn(command as string, rest, { cwd: options.cwd ?? root, stdio: ['ignore', 'pipe', 'pipe'], timeout: 200_000, killSignal: 'SIGKILL', env: { ...process.env, NODE_OPTIONS: '' } });
+  const child = spawn(command as string, rest, { cwd: options.cwd ?? root, stdio: ['ignore', 'pipe', 'pipe'], timeout: options.timeout ?? 200_000, killSignal: 'SIGKILL', env: { ...process.env, NODE_OPTIONS: '' } });
   const outcome = new Promise<Outcome>((resolve, reject) => {
     let stdout = '';
     let stderr = '';
