@@ -30,5 +30,7 @@ export default {
   projects: ['unit', 'native', 'model', 'e2e'].map(project),
   // Model and end-to-end tests run forward passes.
   testTimeout: 60_000,
-  maxWorkers: 2,
+  // One file at a time: llama.cpp's threads wait for each other in busy loops, and two engines on the same cores slow each other down
+  // far more than twofold.
+  maxWorkers: 1,
 };
