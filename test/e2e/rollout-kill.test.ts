@@ -7,7 +7,7 @@ import { mulberry32 } from '../../src/util/random.js';
 import { buildIfStale, contents, damagedRows, lineCount, readFolder, rolloutArgs, run, start, wholeLines } from '../helpers/rollout-program.js';
 
 const KILLS = 50;
-const PROBLEMS = 60;
+const PROBLEMS = 40;
 const SAMPLES = 2;
 const args = (directory: string): string[] => rolloutArgs(directory, { '--limit': String(PROBLEMS), '--samples': String(SAMPLES) });
 
