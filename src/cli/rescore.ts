@@ -26,7 +26,9 @@ async function run(directory: string, check: string | undefined, io: Io): Promis
     directory,
     async (record) => {
       const name = check ?? record.check;
-      return { ...(await judge.score(name, { text: record.text, gold: record.gold, problem: { id: record.problem } })), check: name };
+      const problem = { id: record.problem, ...(record.choices === undefined ? {} : { choices: record.choices }) };
+      const { fingerprint } = await judge.scorer(name);
+      return { ...(await judge.score(name, { text: record.text, gold: record.gold, problem })), check: name, checkFingerprint: fingerprint };
     },
     { signal: io.signal },
   );

@@ -79,7 +79,10 @@ async function sample(session: Parameters<typeof sampleStage>[0], prepared: Prep
     onProgress: ({ finished, run }) => io.progress.update(finished, `${finished}/${total} ${run === undefined ? '' : rate(run.promptTokens + run.completionTokens, run.busyMs)}`),
   });
   io.progress.stop();
-  const result = { made: totals.made, found: totals.found, total, seconds: totals.seconds, directory: flags.output, rewardlens: packageVersion() };
+  if (totals.beyond > 0) {
+    io.summary(`${flags.output}: trajectories of other problems or samples than this command asks for: ${totals.beyond}; \`probe\` and \`rank\` use them too`);
+  }
+  const result = { made: totals.made, found: totals.found, beyond: totals.beyond, total, seconds: totals.seconds, directory: flags.output, rewardlens: packageVersion() };
   if (io.json) {
     io.line({ summary: result });
   } else {

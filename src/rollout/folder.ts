@@ -94,6 +94,8 @@ export interface OldRecord {
   sample: number;
   prompt: string;
   gold: string;
+  check: string;
+  checkFingerprint?: string;
   seed: number;
   rows: Segment[];
   rowsCrc32?: string;

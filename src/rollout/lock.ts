@@ -1,5 +1,6 @@
 /** One writer per folder: a lock file that names its process, and is taken over when that process is gone. */
-import { open, readFile, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -26,6 +27,48 @@ function isAlive({ pid, host }: Owner): boolean {
 
 const held = new Set<string>();
 
+/** A lock file as it was met: content and time of the last write. Undefined when there is none. */
+export async function readLock(path: string): Promise<{ text: string; written: bigint } | undefined> {
+  try {
+    const { mtimeNs } = await stat(path, { bigint: true });
+    return { text: await readFile(path, 'utf8'), written: mtimeNs };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Removes the stale lock that was `seen`. Another process may have done so and made its own since: the file is first moved
+ * aside, where nobody else can touch it, and put back if it is not the one that was seen. False then.
+ */
+export async function takeOver(path: string, seen: Awaited<ReturnType<typeof readLock>>): Promise<boolean> {
+  const aside = `${path}.${randomUUID()}`;
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      return true; // removed meanwhile: whoever makes it first has it
+    }
+    throw new RewardLensError('IO', `cannot remove '${path}': ${(error as Error).message}`, { cause: error, details: { path } });
+  }
+  const moved = await readLock(aside);
+  const same = moved !== undefined && moved.text === seen?.text && moved.written === seen.written;
+  if (!same) {
+    // Unlike a rename, a link never replaces the lock of a third; some file systems have none.
+    await link(aside, path).catch((error: unknown) => ((error as NodeJS.ErrnoException).code === 'EEXIST' ? undefined : rename(aside, path)));
+  }
+  await rm(aside, { force: true });
+  return same;
+}
+
+function ownerOf(text: string | undefined): Owner | undefined {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as Owner);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Takes the folder for this process and returns what gives it back. Errors: BUSY when another process, or another run of
  * this one, has it; IO.
@@ -47,7 +90,8 @@ export async function lockFolder(directory: string): Promise<() => Promise<void>
         throw new RewardLensError('IO', `cannot write '${path}': ${(error as Error).message}`, { cause: error, details: { path } });
       }
     }
-    const owner = await readFile(path, 'utf8').then((text) => JSON.parse(text) as Owner).catch(() => undefined);
+    const seen = await readLock(path);
+    const owner = ownerOf(seen?.text);
     if (owner === undefined && attempt < 2) {
       await setTimeout(100); // it may have been made this moment, its content not yet written
       continue;
@@ -57,6 +101,6 @@ export async function lockFolder(directory: string): Promise<() => Promise<void>
         details: { directory, ...owner },
       });
     }
-    await rm(path, { force: true });
+    await takeOver(path, seen); // where another was quicker, the next attempt meets its lock
   }
 }

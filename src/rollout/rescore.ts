@@ -8,6 +8,9 @@ import { openLine, rewriteLines, sealLine } from '../store/journal.js';
 import { readRolloutFile } from './folder.js';
 import { lockFolder } from './lock.js';
 
+/** A verdict with the name and the fingerprint of the reward function that gave it. */
+export type Rejudgement = Verdict & Required<Pick<TrajectoryRecord, 'check' | 'checkFingerprint'>>;
+
 /** Interruption and progress: trajectories judged so far. */
 export interface RescoreOptions {
   readonly signal?: AbortSignal | undefined;
@@ -31,7 +34,7 @@ const EXAMPLES = 10;
  */
 export async function rescore(
   directory: string,
-  judge: (record: TrajectoryRecord) => Promise<Verdict & { check: string }>,
+  judge: (record: TrajectoryRecord) => Promise<Rejudgement>,
   options: RescoreOptions = {},
 ): Promise<RescoreTotals> {
   const path = join(directory, FILES.trajectories);
@@ -46,7 +49,7 @@ export async function rescore(
   }
 }
 
-async function judgeAll(path: string, judge: (record: TrajectoryRecord) => Promise<Verdict & { check: string }>, options: RescoreOptions): Promise<RescoreTotals> {
+async function judgeAll(path: string, judge: (record: TrajectoryRecord) => Promise<Rejudgement>, options: RescoreOptions): Promise<RescoreTotals> {
   const counts = { correct: 0, wrong: 0, unknown: 0 };
   const examples: RescoreTotals['examples'][number][] = [];
   let changed = 0;
@@ -70,7 +73,8 @@ async function judgeAll(path: string, judge: (record: TrajectoryRecord) => Promi
       }
     }
     options.onProgress?.(++done);
-    return sealLine({ ...old, check: verdict.check, verdict: verdict.verdict, reward: verdict.reward, extracted: verdict.extracted ?? null, reason: verdict.reason });
+    const { check, checkFingerprint, reward, reason } = verdict;
+    return sealLine({ ...old, check, checkFingerprint, verdict: verdict.verdict, reward, extracted: verdict.extracted ?? null, reason });
   });
   return { counts, changed, examples };
 }

@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib';
 import { join } from 'node:path';
 import type { CapturePlan } from '../capture/plan.js';
 import { captureBlocks } from '../capture/plan.js';
+import { toScoreItem } from '../dataset/scoreItem.js';
 import type { Problem } from '../dataset/types.js';
 import type { Session } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
@@ -35,6 +36,8 @@ export interface RolloutOptions {
   readonly seed: number;
   /** Judges a completion. */
   readonly judge: (problem: Problem, text: string) => Promise<Verdict>;
+  /** What determines the verdicts of a check (`Scorer.fingerprint`). Default: records are compared by the check's name alone. */
+  readonly checkFingerprint?: (check: string) => string;
   /** What to store of every trajectory; positions response, s0 or all. Undefined: no activations. */
   readonly capture: (CapturePlan & { positions: StoreInfo['positions'] }) | undefined;
   readonly dtype: StoreInfo['dtype'];
@@ -64,6 +67,8 @@ export interface RolloutTotals {
   /** Trajectories made by this run, and found finished. */
   made: number;
   found: number;
+  /** Trajectories in the folder that this run did not ask for: those of other problems and of further samples. */
+  beyond: number;
   run: RunProgress | undefined;
   seconds: number;
 }
@@ -100,7 +105,7 @@ export async function planStore(session: Session, plan: CapturePlan & { position
  * Samples `samples` trajectories of every problem, judges them, and records each as soon as it is finished in
  * `directory` (docs/store-format.md). A folder with earlier work of the same inputs is gone on with: nothing that is
  * recorded is made again, nothing is lost when the process is killed. Errors: those of the engine; INVALID_ARGUMENT when
- * the folder holds something else; BUSY when another process writes to it; IO; ABORTED (what is finished stays). Cost: one forward row per token, prompts once per
+ * the folder holds something else, or what was judged otherwise; BUSY when another process writes to it; IO; ABORTED (what is finished stays). Cost: one forward row per token, prompts once per
  * problem; memory does not grow with the number of problems.
  */
 export async function runRollout(session: Session, options: RolloutOptions): Promise<RolloutTotals> {
@@ -135,16 +140,17 @@ async function resumeRollout(session: Session, options: RolloutOptions, { info, 
   const state = await openFolder(options.directory, { inputs, store: info }, (record) => checkFits(options, byId, record));
   const total = options.problems.length * options.samples;
   const found = options.problems.reduce((sum, { id }) => sum + countDone(state, id, options.samples), 0);
+  const beyond = state.done.size - found;
   options.onResume?.({ finished: found, total, damaged: state.damaged, torn: state.torn });
   const file: RolloutFile = { format: ROLLOUT_FORMAT, version: ROLLOUT_VERSION, inputs, about: options.about };
   await writeJson(join(options.directory, FILES.rollout), file);
   if (found === total) {
-    return { made: 0, found, run: undefined, seconds: (performance.now() - started) / 1000 };
+    return { made: 0, found, beyond, run: undefined, seconds: (performance.now() - started) / 1000 };
   }
   const worker = await Worker.open(session, options, info, state);
   try {
     const run = await worker.run({ found, total });
-    return { made: worker.made, found, run, seconds: (performance.now() - started) / 1000 };
+    return { made: worker.made, found, beyond, run, seconds: (performance.now() - started) / 1000 };
   } finally {
     await worker.close();
   }
@@ -158,14 +164,32 @@ function countDone(state: FolderState, id: string, samples: number): number {
   return count;
 }
 
-/** A recorded trajectory of a problem that is asked for now must be of the same prompt. */
+/** A recorded trajectory of a problem that is asked for now must be of the same prompt and judged in the same way. */
 function checkFits(options: RolloutOptions, byId: ReadonlyMap<string, Problem>, record: OldRecord): void {
   const problem = byId.get(record.problem);
-  if (problem !== undefined && options.prompt(problem).text !== record.prompt) {
-    throw new RewardLensError('INVALID_ARGUMENT', `'${options.directory}' holds trajectories of problem '${record.problem}' with another prompt; give another output folder`, {
-      details: { problem: record.problem },
-    });
+  const difference = problem === undefined ? undefined : differenceOf(options, problem, record);
+  if (difference !== undefined) {
+    throw new RewardLensError('INVALID_ARGUMENT', `'${options.directory}' holds trajectories of problem '${record.problem}' ${difference}`, { details: { problem: record.problem } });
   }
+}
+
+/** How a record differs from what is asked for, and the way out. */
+function differenceOf({ directory, prompt, checkFingerprint }: RolloutOptions, problem: Problem, record: OldRecord): string | undefined {
+  const { answer, check } = problem;
+  if (prompt(problem).text !== record.prompt) {
+    return 'with another prompt; give another output folder';
+  }
+  if (answer !== record.gold) {
+    return `judged against '${record.gold}'; now '${answer}'; give another output folder`;
+  }
+  const now = checkFingerprint?.(check);
+  // Two paths may name one module: the names count only where there are no fingerprints.
+  if (now === undefined || record.checkFingerprint === undefined ? check === record.check : now === record.checkFingerprint) {
+    return undefined;
+  }
+  return check === record.check
+    ? `judged by '${check}' as it was; it has changed since: judge again with \`rewardlens rescore ${directory}\`, or give another output folder`
+    : `judged by '${record.check}'; now '${check}': judge again with \`rewardlens rescore ${directory} --check ${check}\`, or give another output folder`;
 }
 
 interface Label {
@@ -281,7 +305,9 @@ class Worker {
   async #finish(result: SequenceResult): Promise<void> {
     const { problem, prompt, sample, seed } = result.label as Label;
     const stored = this.#recorder?.take(result.index);
-    const verdict = await this.#options.judge(problem, result.text);
+    const { judge, checkFingerprint } = this.#options;
+    const verdict = await judge(problem, result.text);
+    const choices = toScoreItem(problem, result.text).problem?.['choices'];
     const record: TrajectoryRecord = {
       problem: problem.id,
       sample,
@@ -289,7 +315,9 @@ class Worker {
       prompt,
       promptLength: result.promptTokens.length,
       gold: problem.answer,
+      ...(choices === undefined ? {} : { choices }),
       check: problem.check,
+      ...(checkFingerprint === undefined ? {} : { checkFingerprint: checkFingerprint(problem.check) }),
       text: result.text,
       verdict: verdict.verdict,
       reward: verdict.reward,

@@ -59,8 +59,12 @@ export interface TrajectoryRecord {
   readonly entropies: readonly number[];
   readonly finishReason: string;
   readonly gold: string;
+  /** Options of the problem as the reward function saw them, for judging again; absent when it has none. */
+  readonly choices?: unknown;
   /** Name of the reward function that judged it. */
   readonly check: string;
+  /** What determined its verdict besides name and texts (`Scorer.fingerprint`); absent when the judge had none. */
+  readonly checkFingerprint?: string;
   readonly verdict: 'correct' | 'wrong' | 'unknown';
   readonly extracted: string | null;
   readonly reason: string;

@@ -9,6 +9,7 @@ import type { Dataset, DatasetFormat, Problem } from '../dataset/types.js';
 import type { Model } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
 import { buildInfo } from '../native/addon.js';
+import { RewardLensError } from '../native/errors.js';
 import { createScorer } from '../reward/scorer.js';
 import type { Scorer, Verdict } from '../reward/types.js';
 import type { RolloutOptions, RolloutTotals } from '../rollout/rollout.js';
@@ -96,7 +97,7 @@ export async function openDataset(source: DatasetSource, signal?: AbortSignal): 
   });
 }
 
-/** Chooses the template and measures the prompts. Errors: INVALID_ARGUMENT, CONTEXT_FULL later. Cost: tokenizes every prompt. */
+/** Chooses the template and measures the prompts. Errors: INVALID_ARGUMENT. Cost: tokenizes every prompt. */
 export async function prepareDataset(model: Model, dataset: Dataset, source: DatasetSource): Promise<Prepared> {
   const hasTemplate = model.info.chatTemplate !== '';
   const build = await createPromptBuilder({
@@ -115,13 +116,26 @@ export async function prepareDataset(model: Model, dataset: Dataset, source: Dat
   return { dataset, problems, prompt, template: build.fingerprint, promptLengths: Int32Array.from(problems, (problem) => prompt(problem).tokens.length) };
 }
 
-/** A session that holds the longest prompt and completion of the data sets. */
+/** Errors: CONTEXT_FULL naming the first problem whose prompt is longer than a sequence of the session. */
+function requireFits({ dataset, problems, promptLengths }: Prepared, contextLength: number): void {
+  const at = promptLengths.findIndex((length) => length > contextLength);
+  if (at >= 0) {
+    const [problem, promptTokens] = [problems[at]?.id, promptLengths[at]];
+    throw new RewardLensError('CONTEXT_FULL', `${dataset.name}: the prompt of problem '${problem}' has ${promptTokens} tokens, the session (-c) holds ${contextLength} per sequence`, {
+      details: { problem, promptTokens, contextLength },
+    });
+  }
+}
+
+/** A session that holds the longest prompt and completion of the data sets. Errors: CONTEXT_FULL when the length given is too small. */
 export function openSession(model: Model, prepared: readonly Prepared[], settings: RolloutSettings, given: SessionOptions): Session {
   const longest = prepared.reduce((most, { promptLengths }) => promptLengths.reduce((a, b) => Math.max(a, b), most), 1);
+  const contextLength = given.contextLength ?? longest + settings.maxTokens;
+  prepared.forEach((entry) => requireFits(entry, contextLength));
   const trajectories = prepared.reduce((sum, { problems }) => sum + problems.length * settings.samples, 0);
   return model.createSession({
     ...given,
-    contextLength: given.contextLength ?? longest + settings.maxTokens,
+    contextLength,
     parallel: given.parallel ?? Math.max(1, Math.min(32, trajectories)),
   });
 }
@@ -131,7 +145,7 @@ const MEASURED_PROMPTS = 32;
 
 /**
  * Samples the data set's trajectories into `directory` and measures the stream over a few prompts. Resumes; see
- * `runRollout` for errors and cost.
+ * `runRollout` for errors and cost. Every prompt must fit into the session: CONTEXT_FULL before anything is sampled.
  */
 export async function sampleStage(
   session: Session,
@@ -141,10 +155,12 @@ export async function sampleStage(
 ): Promise<RolloutTotals> {
   const { model } = session;
   const { dataset, problems } = prepared;
+  requireFits(prepared, session.info.contextLength);
   await using judge = new Judge();
   const checks = [...new Set(problems.map(({ check }) => check))];
+  const fingerprints = new Map<string, string>();
   for (const check of checks) {
-    await judge.scorer(check); // a wrong name is an error before anything is sampled
+    fingerprints.set(check, (await judge.scorer(check)).fingerprint); // a wrong name is an error before anything is sampled
   }
   const totals = await runRollout(session, {
     ...settings,
@@ -152,6 +168,7 @@ export async function sampleStage(
     problems,
     prompt: prepared.prompt,
     judge: (problem, text) => judge.score(problem.check, toScoreItem(problem, text)),
+    checkFingerprint: (check) => fingerprints.get(check) as string,
     inputs: { model: await hashFiles(model.files, options.signal), llamaCpp: buildInfo().llamaRelease, template: prepared.template },
     about: {
       dataset: { name: dataset.name, source: dataset.source, format: dataset.format, sha256: dataset.sha256, problems: problems.length, skipped: dataset.skipped.length },
