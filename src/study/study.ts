@@ -125,7 +125,7 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: (s
   await using session = openSession(model, prepared, options.rollout, options.session);
   for (const [i, { dataset, directory }] of works.entries()) {
     const totals = await sampleStage(session, prepared[i] as Prepared, options.rollout, { directory, signal: options.signal, onProgress: rolloutProgress(options, dataset.name) });
-    note('rollout', dataset.name, totals.seconds, totals.made === 0, `${totals.made} trajectories made, ${totals.found} found`);
+    note('rollout', dataset.name, totals.seconds, totals.made === 0, `${totals.made} trajectories made, ${totals.found} found${totals.beyond > 0 ? `; ${totals.beyond} more from earlier runs are analysed too` : ''}`);
   }
   return await createManifest(session, { hashModel: true, signal: options.signal });
 }

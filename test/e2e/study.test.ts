@@ -47,8 +47,7 @@ describe('the demo', () => {
   beforeAll(async () => {
     expect(words.slice(0, 3)).toEqual(['node', 'bin/rewardlens.js', 'study']);
     folder = join(directory, 'demo');
-    // As written but for its folder, and on one thread: with as many as cores, beside other tests, threads wait for each other.
-    args = [...words.slice(2).map((word, i) => (words[i + 1] === '-o' ? folder : word)), '-t', '1'];
+    args = words.slice(2).map((word, i) => (words[i + 1] === '-o' ? folder : word)); // as written but for its folder
     expect(args).toContain(folder);
     output = await succeeds(args, 580_000);
     study = readStudy(folder);
