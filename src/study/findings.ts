@@ -35,7 +35,7 @@ function predictionFinding(dataset: DatasetResult): string {
   if (auc[place].value === null) {
     return 'No AUC can be given: the held-out trajectories are all right or all wrong.';
   }
-  const chance = side(auc[place], 0.5) === 'above' ? 'is above chance' : auc[place].low === null ? 'has no interval' : 'is not distinguishable from chance (0.5)';
+  const chance = { above: 'is above chance', below: 'is below chance', over: 'is not distinguishable from chance (0.5)', none: 'has no interval' }[side(auc[place], 0.5) ?? 'none'];
   const others = place === 's0' ? '' : `; before the first token it has ${withInterval(auc.s0)}, before the last ${withInterval(auc.last)}`;
   return `${PLACE_TEXT[place].replace(/^./, (letter) => letter.toUpperCase())}, the value probe on ${layer.site} of layer ${layer.layer} predicts success with AUC ${withInterval(auc[place])} on held-out problems, which ${chance}${others}.${against(dataset, place)}`;
 }

@@ -110,8 +110,8 @@ describe('usage errors', () => {
     ['capture -m x -p a -o y --positions 1,x', '--positions: expected all, prompt, s0, last or a list such as 0,5,-1, got "1,x"'],
     ['capture -m x -p a -o y --neurons all', '--neurons: expected numbers and ranges such as "0,3-5", got "all"'],
     ['info -m x extra', 'unexpected: extra'],
-    ['infos', 'unknown command "infos": expected one of info, capture, generate'],
-    ['--json', 'expected a command: info, capture, generate'],
+    ['infos', 'unknown command "infos": expected one of info, capture, generate, dataset, rollout, score, rescore, probe, rank, report, study, ablate'],
+    ['--json', 'expected a command: info, capture, generate, dataset, rollout, score, rescore, probe, rank, report, study, ablate'],
     ['capture -m x -p a -o y --temp 3', 'unknown flag --temp'],
   ])('%s', async (line, expected) => {
     expect(await refusal(line)).toContain(expected);

@@ -65,7 +65,7 @@ describe('rewardlens dataset', () => {
   });
 
   test('a wrong command line', async () => {
-    await expect(run()).rejects.toThrow(/spec: expected a data set file or hf:owner\/name, but it is missing/);
+    await expect(run()).rejects.toThrow(/SPEC: expected a data set file or hf:owner\/name, but it is missing/);
     await expect(run(fixture('arc.jsonl'), '--format', 'csv')).rejects.toThrow('--format: expected one of gsm8k, math, arc, mmlu, jsonl, got "csv"');
     await expect(run(fixture('arc.jsonl'), '--template', 'nope')).rejects.toThrow('template: expected one of chat, raw');
   });
