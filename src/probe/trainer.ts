@@ -1,5 +1,5 @@
 /** The native trainer of value probes, typed. The equations and what was measured: docs/probe.md. */
-import type { NativeProbeTrainer } from '../native/addon.js';
+import type { NativeProbeTrainer, NativeProbeWeights } from '../native/addon.js';
 import { native } from '../native/addon.js';
 import { RewardLensError, guard, guardAsync, invalidArgument } from '../native/errors.js';
 import { mulberry32 } from '../util/random.js';
@@ -14,12 +14,7 @@ export type ProbeTarget = (typeof PROBE_TARGETS)[number];
 export type ProbeHead = 'sigmoid' | 'identity';
 
 /** w1 [hidden, inputs] row-major, b1 [hidden], w2 [hidden], b2 [1], as of torch.nn.Linear; linear probes: w2 [inputs], b2 [1]. */
-export interface ProbeWeights {
-  readonly w1: Float32Array;
-  readonly b1: Float32Array;
-  readonly w2: Float32Array;
-  readonly b2: Float32Array;
-}
+export type ProbeWeights = NativeProbeWeights;
 
 /** One probe of a {@link ProbeTrainer}. */
 export interface ProbeSpec {

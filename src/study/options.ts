@@ -1,5 +1,6 @@
 /** What a study does, with its defaults. */
 import type { ProbeHead, ProbeTarget } from '../probe/trainer.js';
+import type { TrainOptions } from '../probe/train.js';
 import { TRAIN_DEFAULTS } from '../probe/train.js';
 import type { RankingMethod } from '../rank/scores.js';
 
@@ -7,7 +8,7 @@ export const PROBE_VARIANTS = ['linear', 'inputs', 'shuffled'] as const;
 export type ProbeVariant = (typeof PROBE_VARIANTS)[number];
 
 /** How probes are trained and judged. */
-export interface ProbeSettings {
+export interface ProbeSettings extends Omit<TrainOptions, keyof WorkOptions> {
   readonly site: string;
   readonly hidden: number;
   readonly head: ProbeHead;
@@ -17,14 +18,6 @@ export interface ProbeSettings {
   /** Other ways to train the probe, for comparison: linear, on inputs of the other kind (raw or z-scored), on shuffled rewards. */
   readonly variants: readonly ProbeVariant[];
   readonly inputs: 'zscore' | 'raw';
-  readonly gamma: number;
-  readonly learningRate: number;
-  /** Scale of the first layer's initial weights against torch's. */
-  readonly initScale: number;
-  readonly weightDecay: number;
-  readonly batchTrajectories: number;
-  readonly maxEpochs: number;
-  readonly patience: number;
   /** Shares of the problems. */
   readonly test: number;
   readonly validation: number;
