@@ -215,9 +215,9 @@ describe('runs', () => {
     expect(await failure(() => session.start(RUN_PARAMS, () => undefined))).toBe('BUSY'); // not closed yet
     run.close();
     expect(events.some(({ kind }) => kind === 'result')).toBe(true);
-    // Looking for the sites takes the session too: a new one, where that means a context and a decode, not a look into a table
-    // that an idle core may be done with first.
-    const fresh = new (native().NativeSession)(model.handle, { ...SESSION_PARAMS, contextLength: 4096 });
+    // Looking for the sites takes the session too. A new session with much to allocate, so that it lasts for a while: looking into
+    // the table of one that knows its sites is over in microseconds.
+    const fresh = new (native().NativeSession)(model.handle, { ...SESSION_PARAMS, parallel: 128, contextLength: 8192 });
     const sites = fresh.sites();
     expect(await failure(() => fresh.start(RUN_PARAMS, () => undefined))).toBe('BUSY');
     await sites;
