@@ -2,7 +2,8 @@
 import type { Segment } from '../store/format.js';
 import type { ActivationStore } from '../store/reader.js';
 import { RewardLensError, invalidArgument, throwIfAborted } from '../native/errors.js';
-import { halfTable } from '../util/half.js';
+import { ColumnMoments } from '../stats/moments.js';
+import { toFloat32 } from '../util/half.js';
 
 /** Trajectories with known reward, and a way to read the states of any of them. */
 export interface TrajectoryData {
@@ -74,47 +75,34 @@ export interface LayerMoments {
   readonly rms: Float32Array;
 }
 
-const ROWS_AT_A_TIME = 4096;
+/** Values read at a time, over all layers of a row: 32 MiB of half floats. */
+const VALUES_AT_A_TIME = 1 << 24;
+
+/** States to read at a time, at most `most`: fewer where a state is long, so that memory stays bounded. */
+export function rowsAtATime(data: Pick<TrajectoryData, 'layers' | 'width'>, most: number): number {
+  return Math.max(1, Math.min(most, Math.floor(VALUES_AT_A_TIME / (data.layers.length * data.width))));
+}
+
+const MOST_ROWS = 4096;
 
 /**
- * Mean, standard deviation and RMS of every coordinate and layer over the states of `trajectories`. One pass, sums in
- * double precision. Cost: reads the states once. Errors: as `read`, ABORTED.
+ * Mean, standard deviation and RMS of every coordinate and layer over the states of `trajectories`, in one pass. Cost: reads
+ * the states once. Errors: as `read`; STORE_CORRUPT for states that are not finite; ABORTED.
  */
 export async function measureMoments(data: TrajectoryData, trajectories: readonly number[], signal?: AbortSignal): Promise<LayerMoments[]> {
-  const values = data.layers.length * data.width;
-  const sum = new Float64Array(values);
-  const squares = new Float64Array(values);
-  const shift = new Float64Array(values);
-  const widen = halfTable();
-  let count = 0;
-  for (const group of groupByRows(data, trajectories, ROWS_AT_A_TIME)) {
+  const moments = new ColumnMoments(data.layers.length * data.width);
+  for (const group of groupByRows(data, trajectories, rowsAtATime(data, MOST_ROWS))) {
     throwIfAborted('measuring the states', signal);
-    const rows = await data.read(group);
-    const half = rows instanceof Uint16Array;
-    for (let at = 0; at < rows.length; at += values, count++) {
-      for (let k = 0; k < values; k++) {
-        const value = half ? (widen[rows[at + k] as number] as number) : (rows[at + k] as number);
-        if (count === 0) {
-          shift[k] = value; // sums of differences from the first row: no cancellation for coordinates far from zero
-        }
-        if (value - value !== 0) {
-          // NaN or infinite
-          throw new RewardLensError('STORE_CORRUPT', `a state of trajectories ${group[0]} to ${group.at(-1)} holds ${value} (layer ${data.layers[Math.floor(k / data.width)]}, neuron ${k % data.width})`);
-        }
-        const d = value - (shift[k] as number);
-        sum[k] = (sum[k] as number) + d;
-        squares[k] = (squares[k] as number) + d * d;
-      }
+    moments.push(toFloat32(await data.read(group)));
+    const wrong = moments.mean.findIndex((value) => !Number.isFinite(value));
+    if (wrong >= 0) {
+      throw new RewardLensError('STORE_CORRUPT', `trajectories ${group[0]} to ${group.at(-1)} hold a state that is not finite: layer ${data.layers[Math.floor(wrong / data.width)]}, neuron ${wrong % data.width}`);
     }
   }
+  const [std, rms] = [moments.std(), moments.rms()];
   return data.layers.map((_, layer) => {
-    const of = (f: (mean: number, variance: number) => number): Float32Array =>
-      Float32Array.from({ length: data.width }, (__, j) => {
-        const k = layer * data.width + j;
-        const offset = (sum[k] as number) / count;
-        return f((shift[k] as number) + offset, Math.max(0, (squares[k] as number) / count - offset * offset));
-      });
-    return { mean: of((mean) => mean), std: of((_mean, variance) => Math.sqrt(variance)), rms: of((mean, variance) => Math.sqrt(mean * mean + variance)) };
+    const own = (values: Float64Array): Float32Array => Float32Array.from(values.subarray(layer * data.width, (layer + 1) * data.width));
+    return { mean: own(moments.mean), std: own(std), rms: own(rms) };
   });
 }
 

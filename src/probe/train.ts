@@ -2,7 +2,7 @@
 import { throwIfAborted } from '../native/errors.js';
 import { mulberry32 } from '../util/random.js';
 import type { LayerMoments, TrajectoryData } from './data.js';
-import { groupByRows } from './data.js';
+import { groupByRows, rowsAtATime } from './data.js';
 import type { ProbeHead, ProbeTarget, ProbeWeights } from './trainer.js';
 import { ProbeTrainer, initialWeights } from './trainer.js';
 
@@ -193,7 +193,7 @@ async function runEpoch(trainer: ProbeTrainer, context: Epoch): Promise<void> {
     [...order.subarray(i * options.batchTrajectories, (i + 1) * options.batchTrajectories)],
   );
   const train = await averageLoss(context, batches, (...batch) => trainer.step(...batch), true);
-  const validation = await averageLoss(context, [...groupByRows(data, split.validation, VALIDATION_ROWS)], (...batch) => trainer.loss(...batch), false);
+  const validation = await averageLoss(context, [...groupByRows(data, split.validation, rowsAtATime(data, VALIDATION_ROWS))], (...batch) => trainer.loss(...batch), false);
   lives.forEach((live, i) => {
     if (!improves(live, epoch, options)) {
       return; // a probe's result does not depend on how long others take

@@ -3,6 +3,7 @@ import type { CapturePlan } from '../capture/plan.js';
 import { captureBlocks } from '../capture/plan.js';
 import type { Session } from '../model/session.js';
 import { runSequences } from '../run/engine.js';
+import { ColumnMoments } from '../stats/moments.js';
 
 /** Sizes per (site, layer) block, over all positions of some prompts. */
 export interface StreamSizes {
@@ -10,9 +11,8 @@ export interface StreamSizes {
   readonly blocks: readonly string[];
   /** Per block: root mean square of every coordinate. */
   readonly rms: readonly Float32Array[];
-  /** Per block: largest magnitude of every coordinate, and the position where it was met. */
+  /** Per block: largest magnitude of every coordinate. */
   readonly max: readonly Float32Array[];
-  readonly maxPosition: readonly Int32Array[];
   readonly rowCount: number;
 }
 
@@ -27,10 +27,7 @@ export async function measureStream(
   options: { signal?: AbortSignal | undefined } = {},
 ): Promise<StreamSizes> {
   const blocks = captureBlocks(plan, session.model.info.layerCount).map(({ name }) => name);
-  let squares: Float64Array[] = [];
-  let max: Float32Array[] = [];
-  let maxPosition: Int32Array[] = [];
-  let rowCount = 0;
+  let moments: ColumnMoments[] = [];
   const run = runSequences(
     session,
     prompts.map((prompt) => ({ prompt })),
@@ -40,34 +37,20 @@ export async function measureStream(
       releaseRows: true,
       signal: options.signal,
       onRows: (chunk, widths) => {
-        if (squares.length === 0) {
-          squares = [...widths].map((width) => new Float64Array(width));
-          max = [...widths].map((width) => new Float32Array(width));
-          maxPosition = [...widths].map((width) => new Int32Array(width).fill(-1));
+        if (moments.length === 0) {
+          moments = [...widths].map((width) => new ColumnMoments(width));
         }
-        chunk.blocks.forEach((buffer, b) => addRows(new Float32Array(buffer), chunk.positions, [squares[b], max[b], maxPosition[b]] as Totals));
-        rowCount += chunk.rowCount;
+        chunk.blocks.forEach((buffer, b) => moments[b]?.push(new Float32Array(buffer)));
       },
     },
   );
   for await (const result of run) {
     void result; // the rows are what counts
   }
-  return { blocks, rms: squares.map((sums) => Float32Array.from(sums, (sum) => Math.sqrt(sum / Math.max(1, rowCount)))), max, maxPosition, rowCount };
-}
-
-type Totals = [squares: Float64Array, max: Float32Array, position: Int32Array];
-
-function addRows(rows: Float32Array, positions: Int32Array, [squares, max, position]: Totals): void {
-  const width = squares.length;
-  for (let row = 0; row * width < rows.length; row++) {
-    for (let j = 0; j < width; j++) {
-      const value = rows[row * width + j] as number;
-      squares[j] = (squares[j] as number) + value * value;
-      if (Math.abs(value) > (max[j] as number)) {
-        max[j] = Math.abs(value);
-        position[j] = positions[row] as number;
-      }
-    }
-  }
+  return {
+    blocks,
+    rms: moments.map((block) => Float32Array.from(block.rms())),
+    max: moments.map((block) => Float32Array.from(block.maxAbs)),
+    rowCount: moments[0]?.count ?? 0,
+  };
 }

@@ -32,8 +32,8 @@ import { fileHash, hashOf, runStage } from './stage.js';
 export const ANALYSIS_FILES = { probes: 'probes.safetensors', probe: 'probe.json', rank: 'rank.json', stream: 'stream.safetensors' } as const;
 
 /** Raised when the meaning of a stage's result changes. */
-const PROBE_VERSION = 3;
-const RANK_VERSION = 3;
+const PROBE_VERSION = 4;
+const RANK_VERSION = 4;
 
 /** The probes to train for `settings`: per layer the value probe, its variants and its nulls. */
 export function probeJobs(layers: readonly number[], settings: ProbeSettings): ProbeJob[] {
@@ -176,7 +176,7 @@ export async function rankStage(directory: string, probe: ProbeStage, settings: 
   return runStage(join(directory, ANALYSIS_FILES.rank), inputs, async () => {
     await using store = await ActivationStore.open(directory);
     const data = trajectoryData(store, probe.settings.site);
-    return await analyse({ directory, store, data, probes: await loadProbes(probes) }, probe.settings, settings, work);
+    return await analyse({ directory, store, data, probes: await loadProbes(probes), trajectoriesSha256: trajectories }, probe.settings, settings, work);
   });
 }
 
@@ -185,9 +185,10 @@ interface Loaded {
   store: ActivationStore;
   data: TrajectoryData;
   probes: TrainedProbe[];
+  trajectoriesSha256: string;
 }
 
-async function analyse({ directory, store, data, probes }: Loaded, settings: ProbeSettings, rank: RankSettings, work: WorkOptions): Promise<RankStage> {
+async function analyse({ directory, store, data, probes, trajectoriesSha256 }: Loaded, settings: ProbeSettings, rank: RankSettings, work: WorkOptions): Promise<RankStage> {
   const split = splitOf(data, settings);
   const moments = await measureMoments(data, split.train, work.signal);
   const sinks = await sinksOf(directory, data, moments);
@@ -215,7 +216,7 @@ async function analyse({ directory, store, data, probes }: Loaded, settings: Pro
       testProblems: new Set(split.test.map((i) => data.problems[i])).size,
       testAccuracy: proportion(correct, split.test.length),
     },
-    probe: { ...settings },
+    probe: { ...settings, trajectoriesSha256 },
     layers,
     bestLayer,
     baselines: baselineResults(evaluation, store, data, split, layer, placed),

@@ -1,7 +1,7 @@
 /** Values of trained probes at the states that are reported. */
 import { throwIfAborted } from '../native/errors.js';
 import type { TrajectoryData } from '../probe/data.js';
-import { groupByRows } from '../probe/data.js';
+import { groupByRows, rowsAtATime } from '../probe/data.js';
 import type { ByPlace } from '../probe/places.js';
 import { byPlace, decileIndices, placeIndices } from '../probe/places.js';
 import type { TrainedProbe } from '../probe/train.js';
@@ -25,7 +25,7 @@ export interface ProbeValues {
   readonly deciles: readonly Float32Array[];
 }
 
-const ROWS_AT_A_TIME = 2048;
+const MOST_ROWS = 2048;
 
 /**
  * V of every probe at the places and deciles of `trajectories`, in their order. Cost: reads all their states once, one
@@ -43,7 +43,7 @@ export async function predictPlaces(
     deciles: Array.from({ length: 10 }, () => new Float32Array(trajectories.length)),
   }));
   let done = 0;
-  for (const group of groupByRows(data, trajectories, ROWS_AT_A_TIME)) {
+  for (const group of groupByRows(data, trajectories, rowsAtATime(data, MOST_ROWS))) {
     throwIfAborted('evaluating the probes', options.signal);
     const rows = await data.read(group);
     const count = group.reduce((sum, i) => sum + (data.lengths[i] ?? 0), 0);

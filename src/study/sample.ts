@@ -189,13 +189,12 @@ async function measureStreamStage(session: Session, prepared: Prepared, capture:
     return;
   }
   const prompts = prepared.problems.slice(0, MEASURED_PROMPTS).map((problem) => prepared.prompt(problem).tokens);
-  const { blocks, rms, max, maxPosition, rowCount } = await measureStream(session, prompts, capture, { signal: options.signal });
+  const { blocks, rms, max, rowCount } = await measureStream(session, prompts, capture, { signal: options.signal });
   const tensors = new Map<string, Tensor>();
   blocks.forEach((name, b) => {
-    const put = (what: string, data: Float32Array | Int32Array | undefined): unknown => data !== undefined && tensors.set(`${name}.${what}`, { shape: [data.length], data });
+    const put = (what: string, data: Float32Array | undefined): unknown => data !== undefined && tensors.set(`${name}.${what}`, { shape: [data.length], data });
     put('rms', rms[b]);
     put('max', max[b]);
-    put('maxPosition', maxPosition[b]);
   });
   await saveTensors(path, tensors, { format: 'rewardlens.stream', prompts: String(prompts.length), rows: String(rowCount) });
 }

@@ -12,6 +12,7 @@ import { renderReport } from '../report/report.js';
 import type { DatasetResult, Study } from '../report/schema.js';
 import { STUDY_FORMAT, STUDY_VERSION } from '../report/schema.js';
 import { readRolloutFile, writeJson } from '../rollout/folder.js';
+import { FILES } from '../store/format.js';
 import type { RolloutProgress } from '../rollout/rollout.js';
 import { createManifest } from '../run/manifest.js';
 import { parseJson } from '../util/json.js';
@@ -25,7 +26,7 @@ import { openDataset, openSession, prepareDataset, sampleStage } from './sample.
 import type { SelfTest } from './selfTest.js';
 import { runSelfTest, selfTestInputs } from './selfTest.js';
 import type { Staged } from './stage.js';
-import { runStage } from './stage.js';
+import { fileHash, runStage } from './stage.js';
 
 /** Files of a study's folder; every data set has a folder of its own beside them. */
 export const STUDY_FILES = { study: 'study.json', report: 'report.html', selfTest: 'self-test.json' } as const;
@@ -162,6 +163,11 @@ async function datasetResult(directory: string, name: string): Promise<DatasetRe
     throw new RewardLensError('IO', `'${directory}' has not been ranked: cannot read '${path}'; run \`rewardlens rank ${directory}\``, { cause: error, details: { path } });
   }
   const { result } = parseJson(text, path) as { result: RankStage };
+  if (result.probe.trajectoriesSha256 !== (await fileHash(join(directory, FILES.trajectories)))) {
+    throw new RewardLensError('INVALID_ARGUMENT', `the ranking in '${directory}' is of other trajectories than it holds now; run \`rewardlens probe ${directory}\` and \`rewardlens rank ${directory}\` again`, {
+      details: { directory },
+    });
+  }
   const about = (await readRolloutFile(directory))?.about as { dataset?: Partial<Dataset> } | undefined;
   return {
     name,

@@ -163,6 +163,7 @@ describe('a small study', () => {
     const [, correct] = /(\d+) correct/.exec(output) ?? [];
     // By hand, old probes are not judged by new rewards.
     expect(await run(['rank', join(folder, NAME), ...SMALL_RANK])).toMatchObject({ code: 1, stderr: expect.stringMatching(/trained on.* run `rewardlens probe/) });
+    expect(await run(['report', join(folder, NAME)])).toMatchObject({ code: 1, stderr: expect.stringMatching(/the ranking in .* is of other trajectories/) });
     // A study that would judge otherwise does not mix: it asks for the same check.
     expect(await run(STUDY(folder))).toMatchObject({ code: 1, stderr: expect.stringMatching(/judged by .*even\.mjs.*rewardlens rescore/) });
     await succeeds(STUDY(folder, '--check', check));
