@@ -399,6 +399,9 @@ Napi::Value from_catalog(Napi::Env env, const site_catalog & catalog) {
     uint32_t n = 0;
     for (int32_t layer = 0; layer < catalog.layer_count(); ++layer) {
         for (int s = 0; s < SITE_COUNT; ++s) {
+            if (static_cast<site_id>(s) == site_id::logits && layer != catalog.layer_count() - 1) {
+                continue;  // there is only one
+            }
             const resolved_site & site = catalog.peek(static_cast<site_id>(s), layer);
             auto entry = Napi::Object::New(env);
             entry.Set("site", site_name(static_cast<site_id>(s)));

@@ -26,7 +26,7 @@ std::string site_label(const site_ref & ref) { return std::string(site_name(ref.
 }  // namespace
 
 void hook::configure(const site_catalog & catalog, const capture_plan & plan, const std::vector<site_ref> & edited,
-                     int32_t max_rows, bool exit_early) {
+                     int32_t max_rows, int32_t max_outputs, bool exit_early) {
     watched_.clear();
     by_name_.clear();
     plan_ = plan;
@@ -55,12 +55,13 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
         return a.node.ordinal != b.node.ordinal ? a.node.ordinal < b.node.ordinal
                                                 : a.ref.layer < b.ref.layer;
     });
-    int32_t max_width = 0;
+    size_t largest = 0;  // floats of a node's rows
     watched_ops_.assign(GGML_OP_COUNT, 0);
     for (size_t i = 0; i < watched_.size(); ++i) {
         by_name_[watched_[i].node.node_name].sites.push_back(i);
         watched_ops_[watched_[i].node.op] = 1;
-        max_width = std::max(max_width, watched_[i].node.width);
+        const int32_t most = watched_[i].node.output_rows ? std::max(max_outputs, 1) : max_rows;
+        largest = std::max(largest, static_cast<size_t>(watched_[i].node.width) * static_cast<size_t>(most));
     }
     for (int32_t neuron : plan.neurons) {
         for (const site_ref & ref : plan.sites) {
@@ -71,7 +72,7 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
             }
         }
     }
-    staging_.assign(static_cast<size_t>(max_rows) * static_cast<size_t>(max_width), 0.0f);
+    staging_.assign(largest, 0.0f);
     output_index_.reserve(max_rows);
     inputs_.resize(max_rows);
     captures_output_rows_ = std::any_of(watched_.begin(), watched_.end(), [](const watched_site & site) {

@@ -45,10 +45,11 @@ struct watched_site {
 
 class hook {
   public:
-    // Sites of the plan and of all edit lists are resolved here; throws SITE_NOT_FOUND etc. `max_rows` = n_ubatch.
+    // Sites of the plan and of all edit lists are resolved here; throws SITE_NOT_FOUND etc. `max_rows` = n_ubatch,
+    // `max_outputs` of which may be output rows.
     // With `exit_early` the pass stops after the last watched site: only for runs that need no logits.
     void configure(const site_catalog & catalog, const capture_plan & plan, const std::vector<site_ref> & edited,
-                   int32_t max_rows, bool exit_early);
+                   int32_t max_rows, int32_t max_outputs, bool exit_early);
     compiled_edits compile(const edit_list & list) const;
 
     // Collect the graph instead of watching sites (probe decode).

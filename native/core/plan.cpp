@@ -9,7 +9,7 @@ namespace rewardlens {
 
 namespace {
 
-const char * const SITE_NAMES[SITE_COUNT] = {"residPre", "residMid", "residPost", "attnOut", "mlpPost", "mlpOut"};
+const char * const SITE_NAMES[SITE_COUNT] = {"residPre", "residMid", "residPost", "attnOut", "mlpPost", "mlpOut", "logits"};
 
 // splitmix64 (Steele et al. 2014): row choice must be a pure function of seed and position, so that a resampled
 // prefix can be shared between sequences.
@@ -69,7 +69,7 @@ site_id site_from_name(const std::string & name) {
         }
     }
     throw engine_error(error_code::invalid_argument,
-                       "site: expected residPre, residMid, residPost, attnOut, mlpPost or mlpOut, got '" + name + "'");
+                       "site: expected residPre, residMid, residPost, attnOut, mlpPost, mlpOut or logits, got '" + name + "'");
 }
 
 bool position_set::contains(int32_t position, int32_t prompt_length) const {

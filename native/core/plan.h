@@ -9,10 +9,11 @@
 namespace rewardlens {
 
 // Places in a transformer block, named as in TransformerLens. See docs/sites.md.
-enum class site_id : uint8_t { resid_pre, resid_mid, resid_post, attn_out, mlp_post, mlp_out };
-constexpr int SITE_COUNT = 6;
+// `logits` is not in a block: it is the model's output and belongs to the last layer.
+enum class site_id : uint8_t { resid_pre, resid_mid, resid_post, attn_out, mlp_post, mlp_out, logits };
+constexpr int SITE_COUNT = 7;
 
-// "residPre" … "mlpOut"; the reverse throws INVALID_ARGUMENT for an unknown name.
+// "residPre" … "logits"; the reverse throws INVALID_ARGUMENT for an unknown name.
 const char * site_name(site_id site);
 site_id site_from_name(const std::string & name);
 

@@ -149,7 +149,7 @@ void scheduler::prepare() {
     }
     hooked_ = !params_.capture.empty() || !edited.empty();
     if (hooked_) {
-        session_->hooks().configure(session_->catalog(), params_.capture, edited, session_->params().ubatch, params_.prompt_only);
+        session_->hooks().configure(session_->catalog(), params_.capture, edited, session_->params().ubatch, session_->max_outputs(), params_.prompt_only);
         for (const edit_list & list : params_.edit_lists) {
             compiled_.push_back(session_->hooks().compile(list));
         }

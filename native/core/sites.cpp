@@ -24,6 +24,7 @@ enum class rule_kind {
     parallel_branch,    // parallel blocks, x + attn + mlp: the branch with / without the weight <arg>
     not_parallel_branch,
     input_of_weight,    // second operand of the matrix product with blk.<layer>.<arg>.weight
+    model_output,       // node "<arg>", in the last layer only
 };
 
 struct site_rule {
@@ -43,6 +44,7 @@ const site_rule RULES[] = {
     {site_id::mlp_out, rule_kind::added_to_post, ""},
     {site_id::mlp_out, rule_kind::parallel_branch, "ffn_down"},
     {site_id::mlp_post, rule_kind::input_of_weight, "ffn_down"},
+    {site_id::logits, rule_kind::model_output, "result_output"},
 };
 
 const char * const EMBEDDING_NAMES[] = {"inp_scaled", "inpL", "embd", "inp_norm", "inp_embd"};
@@ -50,7 +52,7 @@ const char * const EMBEDDING_NAMES[] = {"inp_scaled", "inpL", "embd", "inp_norm"
 // Finds the nodes of one layer; `pre`/`mid`/`post` are filled as rules succeed.
 class layer_resolver {
   public:
-    layer_resolver(const std::vector<node_record> & nodes, int32_t layer, int pre) : nodes_(nodes), layer_(layer) {
+    layer_resolver(const std::vector<node_record> & nodes, int32_t layer, bool is_last, int pre) : nodes_(nodes), layer_(layer), is_last_(is_last) {
         found_[static_cast<int>(site_id::resid_pre)] = pre;
     }
 
@@ -64,6 +66,7 @@ class layer_resolver {
             case rule_kind::parallel_branch:     return branch(rule.arg, true, reason);
             case rule_kind::not_parallel_branch: return branch(rule.arg, false, reason);
             case rule_kind::input_of_weight:     return input_of_weight(rule.arg, reason, ambiguous);
+            case rule_kind::model_output:        return model_output(rule.arg, reason, ambiguous);
         }
         return NO_NODE;
     }
@@ -94,6 +97,14 @@ class layer_resolver {
             return NO_NODE;
         }
         return match;
+    }
+
+    int model_output(const std::string & name, std::string & reason, bool & ambiguous) const {
+        if (!is_last_) {
+            reason = "the model's output belongs to the last layer";
+            return NO_NODE;
+        }
+        return named(name, reason, ambiguous);
     }
 
     // The node itself, or what a GET_ROWS of the output rows (last layer) takes its rows from.
@@ -200,7 +211,8 @@ class layer_resolver {
 
     const std::vector<node_record> & nodes_;
     int32_t layer_;
-    int found_[SITE_COUNT] = {NO_NODE, NO_NODE, NO_NODE, NO_NODE, NO_NODE, NO_NODE};
+    bool is_last_;
+    int found_[SITE_COUNT] = {NO_NODE, NO_NODE, NO_NODE, NO_NODE, NO_NODE, NO_NODE, NO_NODE};
 };
 
 int find_embedding(const std::vector<node_record> & nodes) {
@@ -283,7 +295,7 @@ site_catalog::site_catalog(const graph_trace & trace, int32_t layer_count, int64
     const auto & nodes = trace.nodes();
     int pre = find_embedding(nodes);
     for (int32_t layer = 0; layer < layer_count; ++layer) {
-        layer_resolver resolver(nodes, layer, pre);
+        layer_resolver resolver(nodes, layer, layer == layer_count - 1, pre);
         for (const site_rule & rule : RULES) {
             resolved_site & out = sites_[static_cast<size_t>(layer) * SITE_COUNT + static_cast<int>(rule.site)];
             if (out.found) {
@@ -299,7 +311,7 @@ site_catalog::site_catalog(const graph_trace & trace, int32_t layer_count, int64
             }
             resolver.set(rule.site, ordinal);
             out = describe(nodes, ordinal, token_count);
-            out.rule = rule.kind == rule_kind::named ? "named " + std::string(rule.arg) : "structure";
+            out.rule = rule.kind == rule_kind::named || rule.kind == rule_kind::model_output ? "named " + std::string(rule.arg) : "structure";
         }
         pre = resolver.get(site_id::resid_post);
     }

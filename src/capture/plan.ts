@@ -35,7 +35,8 @@ export function captureBlocks(plan: CapturePlan, layerCount: number): CaptureBlo
   const layers = resolveLayers(plan.layers, layerCount, 'capture.layers');
   return [...new Set(sites)].flatMap((value) => {
     const site = asSite(value, 'capture.site');
-    return layers.map((layer) => ({ site, layer, name: `${site}.${layer}` }));
+    const own = site === 'logits' ? [layerCount - 1] : layers; // there is only one, whatever layers the other sites have
+    return own.map((layer) => ({ site, layer, name: `${site}.${layer}` }));
   });
 }
 

@@ -40,7 +40,7 @@ export const captureCommand: Command = {
   describe: 'Read inputs through the model and store activations in a safetensors file.',
   options: {
     ...INPUT_OPTIONS,
-    site: { type: 'string', array: true, group: CAPTURE, describe: 'residPre, attnOut, residMid, mlpPost, mlpOut, residPost (default); comma separated or repeated' },
+    site: { type: 'string', array: true, group: CAPTURE, describe: 'residPre, attnOut, residMid, mlpPost, mlpOut, residPost (default), logits; comma separated or repeated' },
     layers: { type: 'string', group: CAPTURE, describe: 'all, or numbers and ranges: 0,3-5; negative ones count from the end; default all' },
     positions: { type: 'string', group: CAPTURE, describe: 'all, last, or a list: 0,5,-1 (negative from the end); default all' },
     neurons: { type: 'string', group: CAPTURE, describe: 'only these coordinates: 3,10-12' },

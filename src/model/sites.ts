@@ -13,6 +13,7 @@ export const SITES: Readonly<Record<Site, string>> = {
   mlpPost: 'MLP hidden units after the activation, the input of the down projection [dFf]',
   mlpOut: 'what the MLP adds to the stream [dModel]',
   residPost: 'residual stream leaving the block, before any final norm [dModel]',
+  logits: "the model's output, after any soft cap; belongs to the last layer [vocabulary]",
 };
 
 /** Names of all sites. */

@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RewardLensError, guard } from './errors.js';
 
-export type NativeSiteName = 'residPre' | 'residMid' | 'residPost' | 'attnOut' | 'mlpPost' | 'mlpOut';
+export type NativeSiteName = 'residPre' | 'residMid' | 'residPost' | 'attnOut' | 'mlpPost' | 'mlpOut' | 'logits';
 
 /** A compute device of a loaded backend; `name` is what `--device` takes. */
 export interface DeviceInfo {

@@ -32,7 +32,7 @@ describe.each(ARCHITECTURES)('%s', (name) => {
   test('all sites of all layers and tokens, sequences of unequal length in one run', async () => {
     const sites = [...new Set(oracle.sequences.flatMap((sequence) => sequence.sites))];
     const order = [3, 1, 0, 2]; // any order: rows know where they belong
-    const activations = await captureActivations(session, order.map((k) => oracle.tokens(k)), { site: sites, layers: 'all' });
+    const activations = await captureActivations(session, order.map((k) => oracle.tokens(k)), { site: [...sites, 'logits'], layers: 'all' });
     let compared = 0;
     for (const [index, k] of order.entries()) {
       for (const site of oracle.sequences[k]?.sites ?? []) {
@@ -42,6 +42,8 @@ describe.each(ARCHITECTURES)('%s', (name) => {
           compared++;
         }
       }
+      const error = relativeL2(rowsOf(activations, 'logits', oracle.layerCount - 1, index), oracle.tensor(`logits.${k}`));
+      expect({ k, error, ok: error <= oracle.relativeL2Tolerance }).toMatchObject({ ok: true });
     }
     expect(compared).toBe(oracle.sequences.reduce((sum, sequence) => sum + sequence.sites.length, 0) * oracle.layerCount);
   });
@@ -51,13 +53,15 @@ describe.each(ARCHITECTURES)('%s', (name) => {
       const activations = await captureActivations(
         session,
         [oracle.tokens(item.sequence)],
-        { site: 'residPost', layers: item.layers },
+        { site: ['residPost', 'logits'], layers: item.layers },
         { interventions: oracle.interventions(item) },
       );
       for (const layer of item.layers) {
         const error = relativeL2(rowsOf(activations, 'residPost', layer, 0), oracle.tensor(`edited.${item.name}.residPost.${layer}`));
         expect({ layer, error, ok: error <= oracle.relativeL2Tolerance }).toMatchObject({ ok: true });
       }
+      const error = relativeL2(rowsOf(activations, 'logits', oracle.layerCount - 1, 0), oracle.tensor(`edited.${item.name}.logits`));
+      expect({ error, ok: error <= oracle.relativeL2Tolerance }).toMatchObject({ ok: true });
     });
   }
 });

@@ -104,7 +104,7 @@ describe('usage errors', () => {
     ['generate -m x -p a -fa maybe', '--flash-attn: expected one of on, off, auto, 1, 0, got "maybe"'],
     ['generate -m x -p a -np 300', '--parallel: expected an integer in 1..256, got "300"'],
     ['capture -m x -p a', '--output: expected a file to write (-o FILE), but it is missing'],
-    ['capture -m x -p a -o y --site nope', '--site: expected one of residPre, attnOut, residMid, mlpPost, mlpOut, residPost, got "nope"'],
+    ['capture -m x -p a -o y --site nope', '--site: expected one of residPre, attnOut, residMid, mlpPost, mlpOut, residPost, logits, got "nope"'],
     ['capture -m x -p a -o y --layers 5-3', '--layers: expected ranges that go upwards, got "5-3"'],
     ['capture -m x -p a -o y --positions completion', '--positions: capture reads prompts and samples nothing'],
     ['capture -m x -p a -o y --positions 1,x', '--positions: expected all, prompt, s0, last or a list such as 0,5,-1, got "1,x"'],
