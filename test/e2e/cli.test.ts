@@ -1,17 +1,15 @@
 /** The program as a person runs it: bin/rewardlens.js in a child process. */
 import type { ChildProcess } from 'node:child_process';
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { SafetensorsReader, captureActivations, loadModel, readInterventions } from '../../src/index.js';
 import { oraclePath, relativeL2 } from '../helpers/oracle.js';
+import { buildIfStale, program } from '../helpers/rollout-program.js';
 import { writeTinyGguf } from '../helpers/tiny-gguf.mjs';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const program = join(root, 'bin/rewardlens.js');
 const TOKENS = [
   [1, 5, 9, 22],
   [1, 7, 33, 2, 8, 60],
@@ -58,18 +56,8 @@ const jsonLines = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-/** The program runs from dist/: compile when a source is newer, so that never an old program is tested. */
-function buildIfStale(): void {
-  const main = join(root, 'dist/cli/main.js');
-  const built = existsSync(main) ? statSync(main).mtimeMs : 0;
-  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
-  if (sources.some((name) => statSync(join(root, 'src', name)).mtimeMs > built)) {
-    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'], { cwd: root });
-  }
-}
-
-beforeAll(() => {
-  buildIfStale();
+beforeAll(async () => {
+  await buildIfStale();
   directory = mkdtempSync(join(tmpdir(), 'rewardlens-cli-'));
   spm = path('spm.gguf');
   writeTinyGguf(spm, { vocabSize: 320, chatTemplate: '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}' });
