@@ -9,6 +9,7 @@
 #include "probe_wrap.h"
 #include "promise_task.h"
 #include "runtime.h"
+#include "weights_wrap.h"
 #include "wraps.h"
 
 namespace rewardlens {
@@ -106,6 +107,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("NativeProbeTrainer", probe_wrap::define(env));
     exports.Set("probePredictSets", Napi::Function::New(env, probe_predict_sets));
     exports.Set("probePredictPermuted", Napi::Function::New(env, probe_predict_permuted));
+    exports.Set("columnNorms", Napi::Function::New(env, column_norms_of));
     return exports;
 }
 

@@ -273,6 +273,8 @@ export interface NativeAddon {
   NativeProbeTrainer: new (params: NativeTrainerParams) => NativeProbeTrainer;
   probePredictSets(net: NativeProbeNet, x: Float32Array, rows: number, sets: Int32Array[], threads: number): Promise<Float32Array>;
   probePredictPermuted(net: NativeProbeNet, x: Float32Array, rows: number, permutation: Int32Array, threads: number): Promise<Float32Array>;
+  /** Σ over rows of |W_ij| of a tensor in the files of a model [dims[0]]; empty when none has it. */
+  columnNorms(files: string[], tensor: string): Promise<Float64Array>;
 }
 
 /** build/Release/rewardlens-build.json, written by the CMake build. */
