@@ -168,6 +168,7 @@ Napi::Object from_result(Napi::Env env, const sequence_result & result) {
     out.Set("entropies", from_floats(env, result.entropies));
     out.Set("promptLength", result.prompt_length);
     out.Set("sharedPrefix", result.shared_prefix);
+    out.Set("skippedLayers", result.skipped_layers);
     out.Set("processed", result.processed);
     out.Set("capturedRows", result.captured_rows);
     out.Set("changed", from_counts(env, result.changed));
@@ -197,6 +198,9 @@ Napi::Object from_progress(Napi::Env env, const run_progress & progress) {
     auto out = Napi::Object::New(env);
     out.Set("promptTokens", static_cast<double>(progress.prompt_tokens));
     out.Set("sharedTokens", static_cast<double>(progress.shared_tokens));
+    out.Set("skippedTokens", static_cast<double>(progress.skipped_tokens));
+    out.Set("skippedLayerTokens", static_cast<double>(progress.skipped_layer_tokens));
+    out.Set("skipFallbacks", static_cast<double>(progress.skip_fallbacks));
     out.Set("completionTokens", static_cast<double>(progress.completion_tokens));
     out.Set("decodeCalls", static_cast<double>(progress.decode_calls));
     out.Set("finished", static_cast<double>(progress.finished));
@@ -332,6 +336,7 @@ run_params read_run_params(const Napi::Object & object) {
     }
     out.prompt_only = read_bool(object, "promptOnly", out.prompt_only);
     out.min_shared_prefix = read_int(object, "minSharedPrefix", out.min_shared_prefix);
+    out.skip_layers = read_bool(object, "skipLayers", out.skip_layers);
     const double pending = read_number(object, "maxPendingBytes", static_cast<double>(out.max_pending_bytes));
     if (!(pending >= 0 && pending < 9e15)) {
         wrong_type("maxPendingBytes", "a number of bytes", object.Get("maxPendingBytes"));

@@ -1,8 +1,6 @@
 #include "hook.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <string_view>
 
 #include "ggml-backend.h"
@@ -19,52 +17,43 @@ const T * read_input(const ggml_tensor * tensor, size_t count, std::vector<int64
     return reinterpret_cast<const T *>(buffer.data());
 }
 
-constexpr float F16_MAX = 65504.0f;
+}  // namespace
 
 std::string site_label(const site_ref & ref) { return std::string(site_name(ref.site)) + "." + std::to_string(ref.layer); }
 
-}  // namespace
+void hook::watch(const site_catalog & catalog, const site_ref & ref, int block, int entry) {
+    const resolved_site & node = catalog.at(ref);
+    for (watched_site & other : watched_) {  // residPre.l and residPost.(l-1) are one node: read and edited together
+        if (other.ref == ref) {
+            other.capture_block = std::max(other.capture_block, block);
+            other.entry = std::max(other.entry, entry);
+            return;
+        }
+    }
+    watched_.push_back({ref, node, block, entry});
+}
 
-void hook::configure(const site_catalog & catalog, const capture_plan & plan, const std::vector<site_ref> & edited,
-                     int32_t max_rows, int32_t max_outputs, bool exit_early) {
+void hook::configure(const site_catalog & catalog, const std::vector<node_record> & trace, const hook_plan & plan) {
     watched_.clear();
-    by_name_.clear();
-    plan_ = plan;
-    const auto watch = [&](const site_ref & ref, int block) {
-        const resolved_site & node = catalog.at(ref);
-        for (watched_site & other : watched_) {  // residPre.l and residPost.(l-1) are one node: read and edited together
-            if (other.ref == ref) {
-                other.capture_block = std::max(other.capture_block, block);
-                return;
-            }
+    plan_ = plan.capture;
+    for (size_t block = 0; block < plan_.sites.size(); ++block) {
+        if (std::find(plan_.sites.begin(), plan_.sites.begin() + static_cast<std::ptrdiff_t>(block), plan_.sites[block]) !=
+            plan_.sites.begin() + static_cast<std::ptrdiff_t>(block)) {
+            throw engine_error(error_code::invalid_argument, "capture: " + site_label(plan_.sites[block]) + " is listed twice");
         }
-        watched_.push_back({ref, node, block});
-    };
-    for (size_t block = 0; block < plan.sites.size(); ++block) {
-        if (std::find(plan.sites.begin(), plan.sites.begin() + static_cast<std::ptrdiff_t>(block), plan.sites[block]) !=
-            plan.sites.begin() + static_cast<std::ptrdiff_t>(block)) {
-            throw engine_error(error_code::invalid_argument, "capture: " + site_label(plan.sites[block]) + " is listed twice");
-        }
-        watch(plan.sites[block], static_cast<int>(block));
+        watch(catalog, plan_.sites[block], static_cast<int>(block), -1);
     }
-    for (const site_ref & ref : edited) {
-        watch(ref, -1);
+    for (const site_ref & ref : plan.edited) {
+        watch(catalog, ref, -1, -1);
     }
-    // One node may be watched under two names: handle them in one go, lower layer's residPost before residPre.
-    std::stable_sort(watched_.begin(), watched_.end(), [](const watched_site & a, const watched_site & b) {
-        return a.node.ordinal != b.node.ordinal ? a.node.ordinal < b.node.ordinal
-                                                : a.ref.layer < b.ref.layer;
-    });
-    size_t largest = 0;  // floats of a node's rows
-    watched_ops_.assign(GGML_OP_COUNT, 0);
-    for (size_t i = 0; i < watched_.size(); ++i) {
-        by_name_[watched_[i].node.node_name].sites.push_back(i);
-        watched_ops_[watched_[i].node.op] = 1;
-        const int32_t most = watched_[i].node.output_rows ? std::max(max_outputs, 1) : max_rows;
-        largest = std::max(largest, static_cast<size_t>(watched_[i].node.width) * static_cast<size_t>(most));
+    std::vector<int> entries;
+    for (const int32_t layer : plan.entry_layers) {
+        watch(catalog, {site_id::resid_post, layer}, -1, static_cast<int>(entries.size()));
+        entries.push_back(catalog.peek(site_id::resid_post, layer).ordinal);
     }
-    for (int32_t neuron : plan.neurons) {
-        for (const site_ref & ref : plan.sites) {
+    skip_.prepare(trace, entries);
+    for (int32_t neuron : plan_.neurons) {
+        for (const site_ref & ref : plan_.sites) {
             const int32_t width = catalog.at(ref).width;
             if (neuron < 0 || neuron >= width) {
                 throw engine_error(error_code::invalid_argument, "neurons: " + site_label(ref) + " has neurons 0.." +
@@ -72,15 +61,36 @@ void hook::configure(const site_catalog & catalog, const capture_plan & plan, co
             }
         }
     }
+    index_watched();
+    size_t largest = 0;  // floats of a node's rows
+    for (const watched_site & site : watched_) {
+        const int32_t most = site.node.output_rows ? std::max(plan.max_outputs, 1) : plan.max_rows;
+        largest = std::max(largest, static_cast<size_t>(site.node.width) * static_cast<size_t>(most));
+    }
     staging_.assign(largest, 0.0f);
-    output_index_.reserve(max_rows);
-    inputs_.resize(max_rows);
+    output_index_.reserve(plan.max_rows);
+    inputs_.resize(plan.max_rows);
     captures_output_rows_ = std::any_of(watched_.begin(), watched_.end(), [](const watched_site & site) {
         return site.capture_block >= 0 && site.node.output_rows;
     });
-    exit_site_ = exit_early && !watched_.empty() ? static_cast<int>(watched_.size()) - 1 : -1;
+    exit_site_ = plan.exit_early && !watched_.empty() ? static_cast<int>(watched_.size()) - 1 : -1;
     wanted_.assign(watched_.size(), 0);
     fired_.assign(watched_.size(), 0);
+}
+
+// Sorts the sites into execution order and makes them findable by node name.
+void hook::index_watched() {
+    // One node may be watched under two names: handle them in one go, lower layer's residPost before residPre.
+    std::stable_sort(watched_.begin(), watched_.end(), [](const watched_site & a, const watched_site & b) {
+        return a.node.ordinal != b.node.ordinal ? a.node.ordinal < b.node.ordinal
+                                                : a.ref.layer < b.ref.layer;
+    });
+    by_name_.clear();
+    watched_ops_.assign(GGML_OP_COUNT, 0);
+    for (size_t i = 0; i < watched_.size(); ++i) {
+        by_name_[watched_[i].node.node_name].sites.push_back(i);
+        watched_ops_[watched_[i].node.op] = 1;
+    }
 }
 
 compiled_edits hook::compile(const edit_list & list) const {
@@ -110,6 +120,7 @@ int32_t hook::block_width(size_t block) const {
     return 0;
 }
 
+// Does the row take part in the site's capture or edits?
 bool hook::site_wanted_by(size_t index, const hook_row & row) const {
     if (row.chunk != nullptr && watched_[index].capture_block >= 0) {
         return true;
@@ -129,7 +140,8 @@ bool hook::site_wanted_by(size_t index, const hook_row & row) const {
 
 bool hook::needs_output(const hook_row & row) const { return row.chunk != nullptr && captures_output_rows_; }
 
-void hook::begin_decode(const std::vector<hook_row> & rows) {
+void hook::begin_decode(const std::vector<hook_row> & rows, int entry) {
+    skip_.begin(entry);
     rows_ = &rows;
     output_index_.clear();
     for (size_t r = 0; r < rows.size(); ++r) {
@@ -139,7 +151,10 @@ void hook::begin_decode(const std::vector<hook_row> & rows) {
     }
     for (size_t i = 0; i < watched_.size(); ++i) {
         fired_[i] = 0;
-        wanted_[i] = std::any_of(rows.begin(), rows.end(), [&](const hook_row & row) { return site_wanted_by(i, row); });
+        const int own = watched_[i].entry;
+        wanted_[i] = (own >= 0 && own == entry) || std::any_of(rows.begin(), rows.end(), [&](const hook_row & row) {
+            return site_wanted_by(i, row) || (own > entry && row.record != nullptr && row.record->rows[own] != nullptr);
+        });
     }
     for (auto & group : by_name_) {
         group.second.seen = 0;
@@ -154,8 +169,16 @@ void hook::begin_decode(const std::vector<hook_row> & rows) {
     active_ = true;
 }
 
-void hook::end_decode() {
+void hook::abandon_decode() {
     active_ = false;
+    skip_.restore();
+}
+
+void hook::end_decode() {
+    abandon_decode();
+    if (skip_.broken()) {
+        return;
+    }
     if (failed_) {
         throw engine_error(error_code_, error_message_);
     }
@@ -188,7 +211,7 @@ bool hook::callback(ggml_tensor * tensor, bool ask, void * user_data) {
     }
 }
 
-bool hook::on_ask(const ggml_tensor * tensor) {
+bool hook::on_ask(ggml_tensor * tensor) {
     if (trace_ != nullptr) {
         trace_->add(tensor);
         return false;
@@ -201,6 +224,13 @@ bool hook::on_ask(const ggml_tensor * tensor) {
     }
     verify_inputs(tensor);
     const int first = watched_ops_[tensor->op] ? find_site(tensor) : -1;
+    if (skip_.active()) {
+        const layer_skip::verdict verdict = skip_.visit(tensor);
+        exited_ = verdict == layer_skip::verdict::broken;
+        if (verdict != layer_skip::verdict::compute) {
+            return exited_;
+        }
+    }
     if (first < 0) {
         return false;
     }
@@ -241,11 +271,13 @@ int hook::find_site(const ggml_tensor * tensor) {
 
 bool hook::on_data(ggml_tensor * tensor) {
     if (exited_) {
+        skip_.restore();
         return false;
     }
     const int ordinal = watched_[current_].node.ordinal;
     for (size_t i = current_; i < watched_.size() && watched_[i].node.ordinal == ordinal; ++i) {
         if (wanted_[i]) {
+            exchange_rows(watched_[i], tensor);  // before any edit
             process(watched_[i], i, tensor);
         }
     }
@@ -280,88 +312,28 @@ void hook::verify_inputs(const ggml_tensor * tensor) {
             }
         }
         positions_checked_ = true;
-    } else if (tensor->op == GGML_OP_SET_ROWS && !streams_checked_ && tensor->src[1] != nullptr &&
+    } else if (tensor->op == GGML_OP_SET_ROWS && (!streams_checked_ || skip_.below_entry()) && tensor->src[1] != nullptr &&
                plain_name(tensor->src[1]) == "attn_inp_k_idxs" && kv_size_ > 0) {
-        const int64_t * cells = read_input<int64_t>(tensor->src[1], n, inputs_);
-        for (size_t r = 0; r < n; ++r) {
-            if (cells[r] / kv_size_ != (*rows_)[r].sequence) {
-                fail(error_code::decode_failed, "row map: sequence of row " + std::to_string(r) + " is not the submitted one");
-            }
-        }
+        verify_cells(tensor->src[1]);
         streams_checked_ = true;
     }
 }
 
-void hook::edit_row(size_t index, const hook_row & row, float * data, int32_t width, bool & changed) {
-    if (row.edits == nullptr) {
-        return;
-    }
-    for (const edit * e : row.edits->by_site[index]) {
-        if (edit_applies(*e, row.position, row.prompt_length)) {
-            row.changed[e->source] += apply_edit(*e, data, width, row.position);
-            changed = true;
+// KV cells of the rows: in the sequence's own stream; for a pass that leaves layers out exactly the cell of the position,
+// as that is where those layers' keys and values lie.
+void hook::verify_cells(const ggml_tensor * indices) {
+    const size_t n = rows_->size();
+    const int64_t * cells = read_input<int64_t>(indices, n, inputs_);
+    bool in_place = true;
+    for (size_t r = 0; r < n; ++r) {
+        const hook_row & row = (*rows_)[r];
+        in_place = in_place && cells[r] == row.sequence * kv_size_ + row.position;
+        if (cells[r] / kv_size_ != row.sequence) {
+            fail(error_code::decode_failed, "row map: sequence of row " + std::to_string(r) + " is not the submitted one");
         }
     }
-}
-
-void hook::capture_row(const watched_site & site, const hook_row & row, const float * data) {
-    const auto block = static_cast<size_t>(site.capture_block);
-    auto * out = static_cast<uint8_t *>(row.chunk->blocks[block].get()) + static_cast<size_t>(row.chunk_row) * row.chunk->row_bytes[block];
-    if (plan_.neurons.empty() && !plan_.half_precision) {
-        std::memcpy(out, data, row.chunk->row_bytes[block]);
-        return;
-    }
-    const size_t count = plan_.neurons.empty() ? static_cast<size_t>(site.node.width) : plan_.neurons.size();
-    for (size_t i = 0; i < count; ++i) {
-        const float value = plan_.neurons.empty() ? data[i] : data[plan_.neurons[i]];
-        if (plan_.half_precision) {
-            if (std::fabs(value) > F16_MAX && std::isfinite(value)) {
-                fail(error_code::non_finite, site_label(site.ref) + ": a value of " + std::to_string(value) + " does not fit f16; capture as f32");
-            }
-            reinterpret_cast<ggml_fp16_t *>(out)[i] = ggml_fp32_to_fp16(value);
-        } else {
-            reinterpret_cast<float *>(out)[i] = value;
-        }
-    }
-}
-
-void hook::process(const watched_site & site, size_t index, ggml_tensor * tensor) {
-    const auto & rows = *rows_;
-    const int64_t tensor_rows = tensor->ne[1];
-    const bool all_rows = tensor_rows == static_cast<int64_t>(rows.size());
-    if (tensor->type != GGML_TYPE_F32 || !ggml_is_contiguous(tensor) || tensor->ne[0] != site.node.width || ggml_nrows(tensor) != tensor_rows ||
-        (!all_rows && tensor_rows != static_cast<int64_t>(output_index_.size()))) {
-        fail(error_code::shape_mismatch, site_label(site.ref) + ": node '" + site.node.node_name + "' has an unexpected shape");
-        return;
-    }
-    const auto row_of = [&](int64_t r) -> const hook_row & { return rows[all_rows ? r : output_index_[r]]; };
-    int64_t lo = tensor_rows, hi = 0;  // span of rows that matter
-    for (int64_t r = 0; r < tensor_rows; ++r) {
-        if (site_wanted_by(index, row_of(r))) {
-            lo = std::min(lo, r);
-            hi = r + 1;
-        }
-    }
-    ++fired_[index];
-    if (lo >= hi) {
-        return;
-    }
-    const auto width = static_cast<size_t>(site.node.width);
-    const bool host = ggml_backend_buffer_is_host(tensor->buffer);
-    float * data = host ? static_cast<float *>(tensor->data) + lo * width : staging_.data();
-    if (!host) {
-        ggml_backend_tensor_get(tensor, data, lo * width * sizeof(float), (hi - lo) * width * sizeof(float));
-    }
-    bool changed = false;
-    for (int64_t r = lo; r < hi; ++r) {
-        const hook_row & row = row_of(r);
-        edit_row(index, row, data + (r - lo) * width, site.node.width, changed);
-        if (row.chunk != nullptr && site.capture_block >= 0) {
-            capture_row(site, row, data + (r - lo) * width);
-        }
-    }
-    if (changed && !host) {
-        ggml_backend_tensor_set(tensor, data, lo * width * sizeof(float), (hi - lo) * width * sizeof(float));
+    if (skip_.below_entry()) {
+        skip_.confirm_cells(in_place);
     }
 }
 

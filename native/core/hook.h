@@ -13,8 +13,10 @@
 
 #include "capture.h"
 #include "error.h"
+#include "layer_skip.h"
 #include "plan.h"
 #include "sites.h"
+#include "stored_prompt.h"
 
 namespace rewardlens {
 
@@ -35,21 +37,35 @@ struct hook_row {
     uint64_t * changed = nullptr;            // [edits->list->source_count] values written, per intervention
     capture_chunk * chunk = nullptr;         // null = not captured
     int32_t chunk_row = 0;
+    stored_prompt * record = nullptr;        // where its rows at the entries are kept (blocks that are there)
+    const stored_prompt * enter = nullptr;   // where the row comes from when the pass starts above a layer
 };
 
 struct watched_site {
     site_ref ref;
     resolved_site node;
     int capture_block = -1;  // index into capture_chunk::blocks, -1 = only edited
+    int entry = -1;          // index into the layers above which a pass may start, -1 = none of them
+};
+
+// "residPost.3"
+std::string site_label(const site_ref & ref);
+
+// Which sites of a run are watched.
+struct hook_plan {
+    capture_plan capture;
+    std::vector<site_ref> edited;      // sites of all edit lists
+    std::vector<int32_t> entry_layers; // a pass may start after residPost of these layers; ascending
+    int32_t max_rows = 0;              // n_ubatch
+    int32_t max_outputs = 0;           // of which may be output rows
+    bool exit_early = false;           // the pass stops after the last site: only for runs that need no logits
 };
 
 class hook {
   public:
-    // Sites of the plan and of all edit lists are resolved here; throws SITE_NOT_FOUND etc. `max_rows` = n_ubatch,
-    // `max_outputs` of which may be output rows.
-    // With `exit_early` the pass stops after the last watched site: only for runs that need no logits.
-    void configure(const site_catalog & catalog, const capture_plan & plan, const std::vector<site_ref> & edited,
-                   int32_t max_rows, int32_t max_outputs, bool exit_early);
+    // Sites are resolved here; throws SITE_NOT_FOUND etc. `trace`: the nodes that the catalogue was made from; must outlive
+    // the hook's use.
+    void configure(const site_catalog & catalog, const std::vector<node_record> & trace, const hook_plan & plan);
     compiled_edits compile(const edit_list & list) const;
 
     // Collect the graph instead of watching sites (probe decode).
@@ -59,12 +75,15 @@ class hook {
     // Cells per sequence of the KV cache, to recognise a row's sequence by its cell; 0 = not checkable (one shared stream).
     void set_kv_size(int64_t cells_per_sequence) { kv_size_ = cells_per_sequence; }
 
-    // Declares the rows of the next llama_decode; `rows` must outlive it.
-    void begin_decode(const std::vector<hook_row> & rows);
+    // Declares the rows of the next llama_decode; `rows` must outlive it. `entry`: the pass starts above that entry, with
+    // the rows of each row's `enter`; -1 = a full pass.
+    void begin_decode(const std::vector<hook_row> & rows, int entry = -1);
+    // After llama_decode: the layers below could not be left out safely. Nothing of the pass counts; repeat it in full.
+    bool skip_broken() const { return skip_.broken(); }
     // After llama_decode: throws the stored error, or HOOK_NOT_FIRED when a wanted site did not come up exactly once.
     void end_decode();
     // Forgets the current decode without checking (it failed for another reason).
-    void abandon_decode() { active_ = false; }
+    void abandon_decode();
 
     const std::vector<watched_site> & watched() const { return watched_; }
     // Floats per captured row of block k.
@@ -76,10 +95,14 @@ class hook {
     static bool callback(ggml_tensor * tensor, bool ask, void * user_data);
 
   private:
-    bool on_ask(const ggml_tensor * tensor);
+    bool on_ask(ggml_tensor * tensor);
     int find_site(const ggml_tensor * tensor);
     bool on_data(ggml_tensor * tensor);
     void verify_inputs(const ggml_tensor * tensor);
+    void verify_cells(const ggml_tensor * tensor);
+    void watch(const site_catalog & catalog, const site_ref & ref, int block, int entry);
+    void index_watched();
+    void exchange_rows(const watched_site & site, ggml_tensor * tensor);
     void process(const watched_site & site, size_t index, ggml_tensor * tensor);
     bool site_wanted_by(size_t index, const hook_row & row) const;
     void edit_row(size_t index, const hook_row & row, float * data, int32_t width, bool & changed);
@@ -107,6 +130,7 @@ class hook {
     std::vector<int32_t> output_index_;  // row numbers of output rows
     std::vector<uint8_t> wanted_;        // per watched site: needed by some row of this decode
     std::vector<uint32_t> fired_;        // per watched site
+    layer_skip skip_;
     graph_trace * trace_ = nullptr;
     bool active_ = false;
     bool exited_ = false;

@@ -149,7 +149,14 @@ void scheduler::prepare() {
     }
     hooked_ = !params_.capture.empty() || !edited.empty();
     if (hooked_) {
-        session_->hooks().configure(session_->catalog(), params_.capture, edited, session_->params().ubatch, session_->max_outputs(), params_.prompt_only);
+        session_->catalog();
+        entry_layers_ = entry_layers();
+        session_->hooks().configure(session_->catalog(), session_->trace(),
+                                    {params_.capture, edited, entry_layers_, session_->params().ubatch, session_->max_outputs(), params_.prompt_only});
+        for (const int32_t layer : entry_layers_) {
+            entry_ordinals_.push_back(session_->catalog().peek(site_id::resid_post, layer).ordinal);
+        }
+        stored_ = stored_prompts(params_.max_stored_bytes);
         for (const edit_list & list : params_.edit_lists) {
             compiled_.push_back(session_->hooks().compile(list));
         }
@@ -165,6 +172,7 @@ void scheduler::prepare() {
     for (size_t i = 0; i < slots_.size(); ++i) {
         slots_[i].sequence = static_cast<int32_t>(i);
     }
+    copies_pending_.assign(slots_.size(), 0);
     const int32_t capacity = std::max(session_->params().ubatch, session_->params().parallel);
     batch_ = llama_batch_init(capacity, 0, 1);
     batch_ready_ = true;

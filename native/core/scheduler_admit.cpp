@@ -32,6 +32,7 @@ void scheduler::admit() {
 bool scheduler::admit_into(slot & target) {
     std::unique_ptr<sequence_request> request;
     const compiled_edits * edits = nullptr;
+    skip_choice skip;
     int source = -1;
     int32_t prefix = 0;
     {
@@ -42,6 +43,10 @@ bool scheduler::admit_into(slot & target) {
             if (worth_waiting(*queue_[i], edits, prefix)) {
                 continue;
             }
+            skip = find_skip(*queue_[i], edits, prefix);
+            if (worth_waiting_for_layers(*queue_[i], edits, skip) || (copies_pending_[target.sequence] && needs_cells(*queue_[i], skip))) {
+                continue;
+            }
             request = std::move(queue_[i]);
             queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(i));
             break;
@@ -50,7 +55,7 @@ bool scheduler::admit_into(slot & target) {
     if (!request) {
         return false;
     }
-    start_request(target, std::move(request), edits, source, prefix);
+    start_request(target, std::move(request), edits, source, prefix, skip);
     return true;
 }
 
@@ -62,6 +67,9 @@ int scheduler::find_source(const sequence_request & request, const compiled_edit
         return source;
     }
     for (const slot & s : slots_) {
+        if (s.hollow) {
+            continue;
+        }
         const int32_t length = shareable_prefix(s.cells, s.cells_prompt_length, s.cells_edits, request, edits, params_.capture);
         const bool self = s.sequence == target.sequence;
         if (length > 0 && (length > prefix || (length == prefix && self)) && (self || length >= params_.min_shared_prefix)) {
@@ -77,7 +85,7 @@ bool scheduler::worth_waiting(const sequence_request & request, const compiled_e
         return false;
     }
     for (const slot & s : slots_) {
-        if (s.state != slot_state::prefilling) {
+        if (s.state != slot_state::prefilling || s.hollow) {
             continue;
         }
         const int32_t future = shareable_prefix(s.request->prompt, s.cells_prompt_length, s.edits, request, edits, params_.capture);
@@ -100,11 +108,29 @@ uint64_t scheduler::count_shared(const edit & e, int32_t prefix, int32_t prompt_
     return rows * per_row;
 }
 
-void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix) {
+void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix,
+                              const skip_choice & skip) {
     llama_memory_t memory = llama_get_memory(context_);
+    target.recording = plan_recording(*request, edits, skip);
+    if (target.recording && skip.stored == nullptr && prefix > 0 && !stored_.copy_rows(*target.recording, prefix)) {
+        // The rows of a shared prefix are not computed. Other arms need them more than this one needs the prefix.
+        if (prompt_is_wanted(request->prompt, false)) {
+            source = -1;
+            prefix = 0;
+        } else {
+            target.recording.reset();
+        }
+    }
+    if (start_above(target, *request, skip)) {
+        source = target.sequence;
+        prefix = skip.prefix;
+    } else if (source == target.sequence && target.position() == 0) {
+        prefix = 0;
+    }
     if (source >= 0 && source != target.sequence) {
         llama_memory_seq_rm(memory, target.sequence, -1, -1);
         llama_memory_seq_cp(memory, source, target.sequence, -1, -1);
+        copies_pending_[source] = 1;
         target.cells = slots_[source].cells;
     }
     if (prefix < target.position()) {
@@ -120,6 +146,7 @@ void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> r
     target.result.id = request->id;
     target.result.prompt_length = prompt_length;
     target.result.shared_prefix = prefix;
+    target.result.skipped_layers = target.entry >= 0 ? entry_layers_[target.entry] + 1 : 0;
     if (request->edits >= 0) {
         const edit_list & list = params_.edit_lists[request->edits];
         target.result.changed.assign(list.source_count, 0);

@@ -20,12 +20,12 @@ size_t scheduler::choose_prefill_group(size_t first, int32_t & chunk) const {
     size_t count = 1;
     chunk = std::min(remaining(first), most);
     chunk -= fits(first, chunk) ? 0 : 1;
-    while (first + count < slots_.size() && slots_[first + count].state == slot_state::prefilling) {
+    while (first + count < slots_.size() && slots_[first + count].state == slot_state::prefilling && slots_[first + count].entry == slots_[first].entry) {
         const auto next = static_cast<int32_t>(count) + 1;
         const int32_t shorter = std::min(chunk, remaining(first + count));
         bool possible = shorter * next <= most && shorter * next > chunk * static_cast<int32_t>(count);
         for (size_t i = first; i <= first + count; ++i) {
-            possible = possible && fits(i, shorter);
+            possible = possible && fits(i, shorter) && (!slots_[i].hollow || shorter == remaining(i));
         }
         if (!possible) {
             break;
@@ -57,8 +57,7 @@ void scheduler::prefill_step() {
             add_row(s, p, s.request->prompt[p], p == s.result.prompt_length - 1 && s.request->max_tokens > 0);
         }
     }
-    execute();
-    progress_.prompt_tokens += rows_.size();
+    execute_group(first, count);
     for (size_t i = 0; i < count; ++i) {
         slot & s = slots_[first + i];
         const int32_t begin = s.position();
@@ -66,6 +65,7 @@ void scheduler::prefill_step() {
         if (s.position() < s.result.prompt_length) {
             continue;
         }
+        end_prompt(s);
         if (s.request->max_tokens == 0) {
             finish_slot(s, finish_reason::prompt);
         } else {
@@ -90,7 +90,7 @@ void scheduler::decode_step() {
             reserve_capture(s, capture_wants(params_.capture, s.position(), s.result.prompt_length) ? 1 : 0);
             add_row(s, s.position(), s.next_token, true);
         }
-        execute();
+        execute(-1);
         for (size_t i = first; i < end; ++i) {
             slots_[i].cells.push_back(slots_[i].next_token);
             sample_next(slots_[i], static_cast<int32_t>(i - first));
@@ -147,6 +147,8 @@ void scheduler::add_row(slot & s, int32_t position, llama_token token, bool want
         s.chunk->tokens[row.chunk_row] = token;
         s.chunk->positions[row.chunk_row] = position;
     }
+    row.record = s.recording.get();
+    row.enter = s.entry >= 0 ? s.stored.get() : nullptr;
     row.output = wants_logits;
     row.output = wants_logits || (hooked_ && session_->hooks().needs_output(row));
     const int32_t i = batch_.n_tokens++;
@@ -158,9 +160,9 @@ void scheduler::add_row(slot & s, int32_t position, llama_token token, bool want
     rows_.push_back(row);
 }
 
-void scheduler::execute() {
+void scheduler::execute(int entry) {
     if (hooked_) {
-        session_->hooks().begin_decode(rows_);
+        session_->hooks().begin_decode(rows_, entry);
     }
     const double start = now_ms();
     log_capture log;
@@ -168,6 +170,7 @@ void scheduler::execute() {
     llama_synchronize(context_);
     progress_.busy_ms += now_ms() - start;
     ++progress_.decode_calls;
+    std::fill(copies_pending_.begin(), copies_pending_.end(), 0);
     if (status != 0) {
         session_->hooks().abandon_decode();
         throw engine_error(status == 2 ? error_code::aborted : error_code::decode_failed,
@@ -239,6 +242,11 @@ void scheduler::finish_slot(slot & s, finish_reason reason) {
     s.request.reset();
     s.sampler.reset();
     s.edits = nullptr;
+    if (s.hollow) {  // its cells are of no use to others: the lower layers are not filled
+        llama_memory_seq_rm(llama_get_memory(context_), s.sequence, -1, -1);
+        s.cells.clear();
+        s.hollow = false;
+    }
 }
 
 // Makes room for `rows` more captured rows of this sequence, handing out a full piece first.

@@ -163,6 +163,12 @@ void session::trace_sites() {
                            "the first decode, which looks at the graph, failed with status " + std::to_string(status));
     }
     catalog_ = site_catalog(trace, owner_->info().layer_count, TRACE_TOKENS);
+    trace_ = trace.nodes();
+}
+
+const std::vector<node_record> & session::trace() {
+    catalog();
+    return trace_;
 }
 
 }  // namespace rewardlens

@@ -42,11 +42,20 @@ class session {
     hook & hooks() { return hook_; }
     // Sites of this model; traced once by a tiny decode in a hooked context. Engine thread only.
     const site_catalog & catalog();
+    // The nodes that the catalogue was made from. Engine thread only.
+    const std::vector<node_record> & trace();
 
     int32_t context_length() const { return context_length_; }
     int32_t max_outputs() const { return max_outputs_; }
     // Partial sequences can be cut and copied: false for recurrent and hybrid memories.
     bool can_share_prefix() const { return !owner_->info().recurrent && !owner_->info().hybrid; }
+
+    // Layers below an edit may be left out: where equal bits are certain. On the CPU without flash attention (with it, numbers
+    // depend on the company), and until a graph did not let itself be cut.
+    bool can_skip_layers() const {
+        return can_share_prefix() && !owner_->info().offloaded && params_.flash_attention == 0 && !skip_refused_;
+    }
+    void refuse_skip() { skip_refused_ = true; }
 
     // Taken by a run for its duration. Returns false when another run holds it.
     bool try_acquire() { return !busy_.exchange(true); }
@@ -69,6 +78,8 @@ class session {
     bool context_hooked_ = false;
     hook hook_;
     site_catalog catalog_;
+    std::vector<node_record> trace_;
+    bool skip_refused_ = false;
     bool catalog_ready_ = false;
     std::atomic<bool> busy_{false};
     std::atomic<bool> cancelled_{false};

@@ -10,10 +10,6 @@ namespace {
 
 constexpr int NO_NODE = -1;
 
-bool is_view_op(ggml_op op) {
-    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
-}
-
 // How a site is found. Rules of a site are tried in order; the first that matches wins.
 enum class rule_kind {
     named,              // node "<arg>-<layer>"

@@ -14,6 +14,11 @@
 
 namespace rewardlens {
 
+// Operations that only look at memory that is there already.
+inline bool is_view_op(ggml_op op) {
+    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
 // What is kept of one graph node: enough to find sites now and to recognise the same node in later graphs.
 struct node_record {
     std::string name;  // without the scheduler's "DEVICE#name#copy" wrapping

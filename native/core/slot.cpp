@@ -7,7 +7,13 @@ namespace rewardlens {
 
 namespace {
 
-// First position any edit of the list can touch.
+bool depends_on_prompt_length(const compiled_edits & edits) {
+    return std::any_of(edits.list->edits.begin(), edits.list->edits.end(),
+                       [](const edit & e) { return e.positions.depends_on_prompt_length(); });
+}
+
+}  // namespace
+
 int32_t first_edited(const compiled_edits * edits, int32_t prompt_length) {
     int32_t first = std::numeric_limits<int32_t>::max();
     if (edits != nullptr) {
@@ -17,13 +23,6 @@ int32_t first_edited(const compiled_edits * edits, int32_t prompt_length) {
     }
     return first;
 }
-
-bool depends_on_prompt_length(const compiled_edits & edits) {
-    return std::any_of(edits.list->edits.begin(), edits.list->edits.end(),
-                       [](const edit & e) { return e.positions.depends_on_prompt_length(); });
-}
-
-}  // namespace
 
 const char * finish_reason_name(finish_reason reason) {
     switch (reason) {

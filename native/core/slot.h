@@ -35,6 +35,7 @@ struct sequence_result {
     std::vector<float> log_probabilities, entropies;
     int32_t prompt_length = 0;
     int32_t shared_prefix = 0;        // prompt positions taken from another sequence's KV cache
+    int32_t skipped_layers = 0;       // lowest layers not computed again for the other prompt positions
     int32_t processed = 0;            // positions 0..processed-1 are in the KV cache (the last sampled token is not)
     int32_t captured_rows = 0;
     std::vector<uint64_t> changed;         // values written per intervention, in this sequence's own rows
@@ -58,6 +59,11 @@ struct slot {
     int32_t cells_prompt_length = 0;            // what their positions were relative to
     const compiled_edits * cells_edits = nullptr;  // under which edits they were computed
 
+    std::shared_ptr<const stored_prompt> stored;  // kept rows of the prompt, above which this one starts
+    int entry = -1;                             // at this entry; -1 = its prompt is computed in full
+    bool hollow = false;                        // cells of the layers below the entry are not filled: nothing will read them
+    std::shared_ptr<stored_prompt> recording;   // what is being kept of this prompt; null = nothing
+
     bool active() const { return state != slot_state::idle; }
     int32_t position() const { return static_cast<int32_t>(cells.size()); }
 };
@@ -68,6 +74,9 @@ struct slot {
 int32_t shareable_prefix(const std::vector<llama_token> & source_tokens, int32_t source_prompt_length,
                          const compiled_edits * source_edits, const sequence_request & request,
                          const compiled_edits * edits, const capture_plan & plan);
+
+// First position that any edit of the list can touch (≥ prompt_length: in the completion); INT32_MAX when none.
+int32_t first_edited(const compiled_edits * edits, int32_t prompt_length);
 
 // Does the plan want the row of this position? `last` keeps every row from s_0 on; the newest overwrites.
 bool capture_wants(const capture_plan & plan, int32_t position, int32_t prompt_length);

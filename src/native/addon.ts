@@ -132,6 +132,7 @@ export interface NativeRunParams {
   editLists: NativeEditList[];
   promptOnly: boolean;
   minSharedPrefix?: number;
+  skipLayers?: boolean;
   maxPendingBytes?: number;
   chunkBytes?: number;
 }
@@ -169,6 +170,7 @@ export interface NativeResult {
   entropies: Float32Array;
   promptLength: number;
   sharedPrefix: number;
+  skippedLayers: number;
   processed: number;
   capturedRows: number;
   changed: number[];
@@ -188,6 +190,12 @@ export interface NativeChunk {
 export interface NativeProgress {
   promptTokens: number;
   sharedTokens: number;
+  /** Of the computed prompt tokens: those whose lower layers were taken from an earlier pass over the same prompt. */
+  skippedTokens: number;
+  /** The same times the number of layers left out. */
+  skippedLayerTokens: number;
+  /** Passes that could not leave layers out after all and were repeated in full. */
+  skipFallbacks: number;
   completionTokens: number;
   decodeCalls: number;
   finished: number;

@@ -27,6 +27,8 @@ export interface EngineOptions {
   readonly promptOnly?: boolean;
   /** Take equal prompt prefixes from another sequence's cache. Default true. */
   readonly sharePrefixes?: boolean;
+  /** Compute layers below the edits of a prompt once for all arms. Same bits, less work. Default true. */
+  readonly skipLayers?: boolean;
   /** Called about ten times a second. */
   readonly onProgress?: ((progress: RunProgress) => void) | undefined;
   /** Takes captured rows; the engine waits when 256 MiB are not taken yet. */
@@ -125,6 +127,7 @@ class Driver {
         editLists: lists.map((list) => list.native),
         promptOnly: options.promptOnly ?? false,
         ...(options.sharePrefixes === false ? { minSharedPrefix: -1 } : {}),
+        skipLayers: options.skipLayers ?? true,
       },
       (events) => this.#onEvents(events),
     );
@@ -342,6 +345,7 @@ function toResult(native: NativeResult, flight: Flight, edits: EditCount[]): Seq
     logProbabilities: withStatistics ? native.logProbabilities : undefined,
     entropies: withStatistics ? native.entropies : undefined,
     sharedPrefix: native.sharedPrefix,
+    skippedLayers: native.skippedLayers,
     processedTokens: native.processed,
     edits,
   };

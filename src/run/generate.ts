@@ -9,7 +9,7 @@ import { runSequences } from './engine.js';
 import type { SequenceRequest, SequenceResult } from './request.js';
 
 /** Options of {@link generate}. */
-export interface GenerateOptions extends Pick<EngineOptions, 'arms' | 'sharePrefixes' | 'onProgress' | 'signal'> {
+export interface GenerateOptions extends Pick<EngineOptions, 'arms' | 'sharePrefixes' | 'skipLayers' | 'onProgress' | 'signal'> {
   /** Rows to read from every sequence; they come with its result. */
   readonly capture?: CapturePlan;
 }

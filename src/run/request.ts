@@ -69,6 +69,8 @@ export interface SequenceResult {
   entropies: Float32Array | undefined;
   /** Prompt positions taken from another sequence's cache instead of being computed. */
   sharedPrefix: number;
+  /** How many of the lowest layers were not computed again for the other prompt positions, because an earlier pass had. */
+  skippedLayers: number;
   /** Positions that went through the model: prompt plus all sampled tokens but the last. */
   processedTokens: number;
   /** One count per intervention of the sequence, in list order. */
