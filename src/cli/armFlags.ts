@@ -16,7 +16,7 @@ const SHARES = [0.01, 0.05];
 const DRAWS = 19;
 
 /** The grid as flags give it: which layers a model has is known later. */
-export type ArmFlags = Omit<ArmGrid, 'layers'> & { layers: ArmGrid['layers'] | 'all' };
+export type ArmFlags = ArmGrid;
 
 /** Options of {@link readArmFlags}. */
 export const ARM_OPTIONS: OptionTable = {
