@@ -2,12 +2,12 @@
 import type { Arm } from '../ablate/arms.js';
 import type { SessionOptions } from '../model/session.js';
 import { ABLATION_FILE, runAblation, saveAblation } from '../study/ablation.js';
+import type { ArmGrid } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
 import { join } from 'node:path';
 import { printAblation } from './ablateResult.js';
-import type { ArmFlags } from './armFlags.js';
 import { ARM_OPTIONS, readArmFlags } from './armFlags.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
@@ -18,12 +18,13 @@ import { STATISTICS_OPTIONS, printPower, readNeutralText, readPower } from './po
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
 
 interface AblateFlags {
-  from: string;
+  /** Undefined: only arms that need no ranking. */
+  from: string | undefined;
   model: ModelFlags;
   session: SessionOptions;
   source: DatasetSource;
   settings: RolloutSettings;
-  grid: ArmFlags;
+  grid: ArmGrid;
   plan: boolean;
   neutral: string | undefined;
   output: string;
@@ -35,7 +36,7 @@ const { samples: _samples, site: _site, layers: _layers, positions: _positions, 
 export const ablateCommand: Command = {
   name: 'ablate',
   describe: 'Take the top neurons of a probed rollout away, beside matched controls, and compare accuracy paired by item. Resumes.',
-  positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes: where the ranking comes from' }],
+  positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes: where the ranking comes from; not needed for --neurons with random controls' }],
   options: {
     ...ARM_OPTIONS,
     plan: { type: 'boolean', group: 'Arms:', describe: 'print the arms and the number of sequences, run nothing' },
@@ -57,12 +58,12 @@ export const ablateCommand: Command = {
       throw new UsageError(`--dataset: expected one data set, got ${sources.length}`);
     }
     const parsed: AblateFlags = {
-      from: flags.required('dir', 'the folder of a rollout with probes'),
+      from: flags.text('dir'),
       model: readModelFlags(flags),
       session: readSessionFlags(flags),
       source: sources[0] as DatasetSource,
       settings: readRolloutSettings(flags, { capture: false }),
-      grid: readArmFlags(flags),
+      grid: readArmFlags(flags, { folder: flags.text('dir') !== undefined }),
       plan: flags.on('plan'),
       neutral: flags.text('neutral'),
       output: flags.on('plan') ? '' : flags.required('output', 'a folder (-o DIR)'),
