@@ -5,6 +5,7 @@ import { packageVersion } from '../util/version.js';
 import { ablateCommand } from './ablate.js';
 import { normalizeArgv } from './argv.js';
 import { captureCommand } from './capture.js';
+import { confidenceCommand } from './confidence.js';
 import type { Command, Io } from './command.js';
 import { EXIT, UsageError, errorToJson, errorToText } from './errors.js';
 import { Flags } from './flags.js';
@@ -19,6 +20,7 @@ import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
 import { studyCommand } from './study.js';
+import { valuesCommand } from './values.js';
 
 /** Every command, in the order of the help. */
 export const COMMANDS: readonly Command[] = [
@@ -34,6 +36,8 @@ export const COMMANDS: readonly Command[] = [
   reportCommand,
   studyCommand,
   ablateCommand,
+  valuesCommand,
+  confidenceCommand,
 ];
 
 /** What a command line means: text to print, or a command with its flags. */
