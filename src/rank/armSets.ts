@@ -64,6 +64,12 @@ export interface ArmStatistics {
 /** A matched neuron is one of so many nearest within the caliper: more than in a pruning curve, for more different draws of few neurons. */
 const NEAREST = 64;
 
+/**
+ * Largest ratio of sizes between partners; the wider ones only for a set that otherwise has too few different draws. A neuron without any alike
+ * always gets the nearest one.
+ */
+const CALIPERS = [1.25, 1.5, 2];
+
 /** Draws that may come out as an earlier one, one after the other, before a control counts as exhausted. */
 const MISSES = 50;
 
@@ -88,19 +94,20 @@ export function armSets(statistics: ArmStatistics, options: ArmSetOptions): ArmS
     const off = [...without, ...target];
     return { neurons: randomNeurons(width, count, seed, width - new Set(off).size >= count ? off : without) };
   };
-  const matched = (seed: number, sizes: Numbers): Draw => {
-    const { neurons, shared, worstRatio } = matchedNeurons(target, sizes, { seed, exclude: excluded, nearest: NEAREST });
-    return { neurons, match: { shared, worstRatio } };
-  };
-  const draw: Readonly<Record<DrawnGroup, (seed: number) => Draw>> = {
-    random: (seed) => random(seed, excluded),
-    'random-no-sinks': (seed) => random(seed, [...excluded, ...sinks]),
-    matched: (seed) => matched(seed, needed(rms, 'rms')),
-    spread: (seed) => matched(seed, needed(std, 'std')),
+  const matched = (sizes: Numbers): Make[] =>
+    CALIPERS.map((caliper) => (seed) => {
+      const { neurons, shared, worstRatio } = matchedNeurons(target, sizes, { seed, exclude: excluded, nearest: NEAREST, caliper });
+      return { neurons, match: { shared, worstRatio } };
+    });
+  const draw: Readonly<Record<DrawnGroup, () => Make[]>> = {
+    random: () => [(seed) => random(seed, excluded)],
+    'random-no-sinks': () => [(seed) => random(seed, [...excluded, ...sinks])],
+    matched: () => matched(needed(rms, 'rms')),
+    spread: () => matched(needed(std, 'std')),
   };
   return options.groups.flatMap((group): ArmSet[] => {
     if (isDrawn(group)) {
-      return differentDraws(draw[group], target, { draws: options.draws, seed: options.seed + 7919 * DRAWN_GROUPS.indexOf(group) }).map((set, i) => ({ role: 'control', group, draw: i, ...set }));
+      return differentDraws(draw[group](), target, { draws: options.draws, seed: options.seed + 7919 * DRAWN_GROUPS.indexOf(group) }).map((set, i) => ({ role: 'control', group, draw: i, ...set }));
     }
     const scoresOf = (): Numbers => needed(group === 'largest' ? rms : statistics.others?.[group as ScoredGroup], group);
     const neurons =
@@ -114,21 +121,25 @@ const isDrawn = (group: ArmGroup): group is DrawnGroup => (DRAWN_GROUPS as reado
 const ascending = (neurons: readonly number[]): number[] => [...neurons].sort((a, b) => a - b);
 
 type Draw = Pick<ArmSet, 'neurons' | 'match'>;
+type Make = (seed: number) => Draw;
 
-function differentDraws(make: (seed: number) => Draw, target: readonly number[], { draws, seed }: { draws: number; seed: number }): Draw[] {
+/** Draws by the first way of making them, then, while there are too few, by the next. */
+function differentDraws(makes: readonly Make[], target: readonly number[], { draws, seed }: { draws: number; seed: number }): Draw[] {
   const random = mulberry32(seed);
   const seen = new Set([String(ascending(target))]);
   const out: Draw[] = [];
-  for (let misses = 0; out.length < draws && misses < MISSES; ) {
-    const made = make(Math.floor(random() * 2 ** 32));
-    const neurons = ascending(made.neurons);
-    if (seen.has(String(neurons))) {
-      misses++;
-      continue;
+  for (const make of makes) {
+    for (let misses = 0; out.length < draws && misses < MISSES; ) {
+      const made = make(Math.floor(random() * 2 ** 32));
+      const neurons = ascending(made.neurons);
+      if (seen.has(String(neurons))) {
+        misses++;
+        continue;
+      }
+      misses = 0;
+      seen.add(String(neurons));
+      out.push({ ...made, neurons });
     }
-    misses = 0;
-    seen.add(String(neurons));
-    out.push({ ...made, neurons });
   }
   return out;
 }

@@ -170,7 +170,7 @@ function checkNames(arms: readonly Arm[]): void {
 /** Draws that have more than this in common say less than their number suggests. */
 const MUCH_OVERLAP = 0.5;
 /** Partners of a matched set that differ by more than this ratio. */
-const BAD_MATCH = 2;
+const BAD_MATCH = 1.5;
 /** Cells that a sentence names. */
 const NAMED = 6;
 
@@ -201,7 +201,7 @@ class Notes {
         this.add(`${group}: too few other neurons; shared with the set that they are compared with`, `${shared} (${cell})`);
       }
       if (ratio > BAD_MATCH) {
-        this.add(`${group}: no neuron alike for some; partners differ by a factor of up to`, `${ratio.toPrecision(2)} (${cell})`);
+        this.add(`${group}: too few neurons alike; partners differ by a factor of up to`, `${ratio.toPrecision(2)} (${cell})`);
       }
     }
     const target = sets.find(({ group }) => group === 'top' || group === 'list');

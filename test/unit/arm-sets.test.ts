@@ -89,6 +89,21 @@ describe('when neurons run out', () => {
     }
   });
 
+  test('a wider caliper only when the narrow one gives too few, and after its draws', () => {
+    const rms = Float64Array.of(1, 1.1, 1.2, 1.4, 1.4, 1.9, 1.95, 30, 40, 50);
+    const sets = (draws: number): number[] => armSets({ width: 10, rms }, { groups: ['matched'], target: [0], draws, seed: 3 }).map(({ neurons }) => neurons[0] as number);
+    expect(sets(2).sort()).toEqual([1, 2]);
+    expect(sets(6).slice(0, 2).sort()).toEqual([1, 2]);
+    expect(sets(6).slice(2, 4).sort()).toEqual([3, 4]);
+    expect(sets(99).slice(4).sort()).toEqual([5, 6]); // 30 is not alike by any measure
+    expect(sets(99).slice(0, 2)).toEqual(sets(2));
+    expect(armSets({ width: 10, rms }, { groups: ['matched'], target: [9], draws: 5, seed: 3 }).map(({ neurons, match }) => [neurons, match?.worstRatio])).toEqual([
+      [[8], expect.closeTo(1.25, 12)],
+      [[7], expect.closeTo(5 / 3, 12)],
+    ]);
+    expect(armSets({ width: 10, rms: rms.with(9, 500) }, { groups: ['matched'], target: [9], draws: 5, seed: 3 }).map(({ neurons }) => neurons)).toEqual([[8]]);
+  });
+
   test('a draw is never the target itself, not even when all others are needed', () => {
     const all = armSets(small, { groups: ['top', 'random', 'matched'], target: 10, draws: 3, seed: 1 });
     expect(all.map(({ group }) => group)).toEqual(['top']);
