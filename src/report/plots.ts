@@ -33,10 +33,11 @@ export interface LinePlot {
   readonly references?: readonly { readonly x: number; readonly y: number; readonly x2: number; readonly y2: number; readonly strong?: boolean }[];
 }
 
-/** Outer width in pixels. */
-const WIDTH = 520;
+/** Outer width in pixels of a plot that is not told its own. */
+export const WIDTH = 520;
 
-const color = (name: string): string => `var(--${name})`;
+/** A colour of the page (style.ts) as plots name it. */
+export const color = (name: string): string => `var(--${name})`;
 
 /** Fonts, lines and text of every plot. */
 export const CONFIG = {
