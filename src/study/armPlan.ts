@@ -7,7 +7,7 @@ import { RewardLensError } from '../native/errors.js';
 import type { ArmGroup, ArmSet } from '../rank/armSets.js';
 import { DRAWN_GROUPS, SCORED_GROUPS, armSets, meanOverlap } from '../rank/armSets.js';
 import type { RankingMethod } from '../rank/scores.js';
-import type { LayerScores } from './armScores.js';
+import type { FolderScores, LayerScores } from './armScores.js';
 import { readScores } from './armScores.js';
 import type { WorkOptions } from './options.js';
 
@@ -45,6 +45,8 @@ export interface ArmPlan {
   readonly grid: ArmGrid & { readonly layers: readonly number[] };
   /** Sentences that qualify the sets: fewer draws than asked for, overlaps, bad matches, shares left out. */
   readonly notes: readonly string[];
+  /** Mean tokens of a completion in the folder's trajectories; undefined without a folder. */
+  readonly meanTokens: number | undefined;
 }
 
 /** More arms than anybody reads; a typing error in a grid multiplies quickly. */
@@ -76,7 +78,7 @@ export async function planArms(directory: string | undefined, grid: ArmGrid, mod
     }
   }
   checkNames(arms);
-  return { arms, grid: { ...grid, layers: scores.layers.map(({ layer }) => layer) }, notes: notes.sentences() };
+  return { arms, grid: { ...grid, layers: scores.layers.map(({ layer }) => layer) }, notes: notes.sentences(), meanTokens: scores.meanTokens };
 }
 
 function checkGrid(directory: string | undefined, { groups, kinds, list }: ArmGrid): void {
@@ -117,8 +119,8 @@ function listOf(list: NonNullable<ArmGrid['list']>, layer: number, width: number
   return neurons;
 }
 
-function bareScores(layers: readonly number[], { dModel }: ArmModel): { site: string; layers: LayerScores[] } {
-  return { site: 'residPost', layers: layers.map((layer) => ({ layer, statistics: { width: dModel }, values: {} })) };
+function bareScores(layers: readonly number[], { dModel }: ArmModel): FolderScores {
+  return { site: 'residPost', meanTokens: undefined, layers: layers.map((layer) => ({ layer, statistics: { width: dModel }, values: {} })) };
 }
 
 interface Cell {

@@ -9,6 +9,7 @@ import type { Split } from '../probe/split.js';
 import type { TrainedProbe } from '../probe/train.js';
 import type { ArmGroup, ArmStatistics, ScoredGroup } from '../rank/armSets.js';
 import type { RankingMethod } from '../rank/scores.js';
+import { mean } from '../stats/moments.js';
 import { ActivationStore } from '../store/reader.js';
 import { pickRandom } from '../util/random.js';
 import type { ProbeStage } from './analyse.js';
@@ -43,6 +44,14 @@ export interface LayerScores {
   readonly values: ArmValues;
 }
 
+/** What a folder gives. */
+export interface FolderScores {
+  readonly site: string;
+  readonly layers: readonly LayerScores[];
+  /** Mean tokens of a completion. */
+  readonly meanTokens: number | undefined;
+}
+
 interface Folder {
   readonly directory: string;
   readonly store: ActivationStore;
@@ -58,7 +67,7 @@ interface Folder {
  * when they are stale, for a layer or ranking that the folder lacks, or for `wanda` at another site; those of
  * {@link readStrength} and {@link controlProbes}. Cost: reads the training states once; control probes are trained when not yet there.
  */
-export async function readScores(directory: string, request: ScoreRequest, work: WorkOptions): Promise<{ site: string; layers: LayerScores[] }> {
+export async function readScores(directory: string, request: ScoreRequest, work: WorkOptions): Promise<FolderScores> {
   const stage = await readStageResult<ProbeStage>(join(directory, ANALYSIS_FILES.probe));
   if (stage === undefined) {
     throw new RewardLensError('IO', `'${directory}' has no probes; run \`rewardlens probe ${directory}\``, { details: { directory } });
@@ -92,7 +101,7 @@ export async function readScores(directory: string, request: ScoreRequest, work:
       values: { means: moment.mean, rows: states === undefined ? undefined : { data: layerOf(data, states, l), width: data.width, seed: request.seed } },
     });
   }
-  return { site: data.site, layers };
+  return { site: data.site, layers, meanTokens: mean(store.trajectories.map(({ tokenCount }) => tokenCount)) };
 }
 
 /** Scores of the ranking, only where a set needs them. */
