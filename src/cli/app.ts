@@ -14,6 +14,7 @@ import { datasetCommand } from './dataset.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
 import { GENERAL_OPTIONS } from './options.js';
+import { patchCommand } from './patch.js';
 import { probeCommand, rankCommand, reportCommand } from './probe.js';
 import { Progress } from './progress.js';
 import { rescoreCommand } from './rescore.js';
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   reportCommand,
   studyCommand,
   ablateCommand,
+  patchCommand,
   valuesCommand,
   confidenceCommand,
 ];

@@ -1,4 +1,5 @@
 /** What the logits at the last position say: how much the answer is preferred, and how far a run is from the clean one. */
+import { klDivergence, logPartition } from '../stats/divergence.js';
 
 /** `logit-diff`: logit of the answer minus that of the wrong answer; `probability` of the answer; `kl`: KL(clean ‖ run), nats. */
 export const PATCH_METRICS = ['logit-diff', 'probability', 'kl'] as const;
@@ -13,47 +14,25 @@ export type PatchValues = Readonly<Record<PatchMetric, number | null>>;
  */
 export const LEAST_GAP: Readonly<Record<PatchMetric, number>> = { 'logit-diff': 0.05, probability: 1e-3, kl: 1e-3 };
 
-/** The clean run's distribution over the next token, kept for the KL divergence of the pair's other runs. */
+/** The clean run's logits [vocabulary], kept for the KL divergence of the pair's other runs. */
 export interface CleanLogits {
   readonly logits: Float32Array;
-  /** log Σ exp(logits) */
-  readonly logZ: number;
-  /** exp(logits − logZ) [vocabulary] */
-  readonly probabilities: Float64Array;
+  readonly partition: number;
 }
 
-function logSumExp(logits: Float32Array): number {
-  let largest = -Infinity;
-  for (let i = 0; i < logits.length; i++) {
-    largest = Math.max(largest, logits[i] as number);
-  }
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) {
-    sum += Math.exp((logits[i] as number) - largest);
-  }
-  return largest + Math.log(sum);
-}
-
-/** Prepares the clean run's logits [vocabulary]; keeps the array. Memory: 12 bytes a token. */
+/** Prepares the clean run's logits; keeps the array. */
 export function cleanLogits(logits: Float32Array): CleanLogits {
-  const logZ = logSumExp(logits);
-  return { logits, logZ, probabilities: Float64Array.from(logits, (logit) => Math.exp(logit - logZ)) };
+  return { logits, partition: logPartition(logits) };
 }
 
 /** The metrics of a run's `logits` [vocabulary] against the clean run's. Token ids must lie in the vocabulary. Cost: two passes over it. */
 export function measureLogits(logits: Float32Array, clean: CleanLogits, answer: number, wrong: number | undefined): PatchValues {
-  const logZ = logSumExp(logits);
-  let divergence = 0;
-  for (let i = 0; i < logits.length; i++) {
-    const p = clean.probabilities[i] as number;
-    // a token that a model rules out (−∞) has p = 0, and 0 · log 0 is 0
-    divergence += p > 0 ? p * ((clean.logits[i] as number) - (logits[i] as number)) : 0;
-  }
+  const partition = logPartition(logits);
   const at = (token: number): number => logits[token] as number;
   return {
     'logit-diff': wrong === undefined ? null : at(answer) - at(wrong),
-    probability: Math.exp(at(answer) - logZ),
-    kl: Math.max(0, divergence - clean.logZ + logZ), // rounding may leave −1e-16
+    probability: Math.exp(at(answer) - partition),
+    kl: klDivergence(clean.logits, clean.partition, logits, partition),
   };
 }
 

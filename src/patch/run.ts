@@ -1,5 +1,4 @@
 /** Runs the patches of pairs side by side in few batches; a ledger keeps every finished one, so that a stopped run goes on. */
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { SiteTable } from '../intervene/compile.js';
 import { siteTable } from '../intervene/compile.js';
@@ -13,6 +12,7 @@ import type { RunProgress } from '../run/engine.js';
 import { runSequences } from '../run/engine.js';
 import type { SequenceRequest, SequenceResult } from '../run/request.js';
 import { Journal } from '../store/journal.js';
+import { contentHash } from '../util/hash.js';
 import type { Cell, PatchMap } from './cells.js';
 import { SourceRows, cellOf, changesNothing, columnCount } from './cells.js';
 import type { CleanLogits, PairValues, PatchValues } from './metrics.js';
@@ -90,13 +90,11 @@ interface Job {
   store: (values: PatchValues) => void;
 }
 
-const hash = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 32);
-
 /**
  * Runs every cell of every map on every pair that the ledger in `directory` does not have yet. Cells that cannot change anything are taken
  * from the unedited run. Errors: HOOK_NOT_FIRED when an edit wrote another number of values than its cell has; SITE_NOT_FOUND,
  * CONTEXT_FULL, BUSY, IO, ABORTED and others of the engine. Cost: two passes a pair for the sources, two for the unedited runs, one a cell,
- * less what sequences share; memory: about 256 MiB, and 12 bytes a token of the vocabulary for each pair at work.
+ * less what sequences share; memory: about 256 MiB, and the logits of the clean run for each pair at work.
  */
 export async function runPatches(session: Session, options: PatchRunOptions): Promise<PatchRunResult> {
   const started = performance.now();
@@ -134,9 +132,9 @@ class Runner {
     this.#options = options;
     this.#table = table;
     const { pairs, maps } = options;
-    const shared = hash([CODE_VERSION, options.inputs]);
+    const shared = contentHash([CODE_VERSION, options.inputs]);
     this.#base = pairs.map(() => undefined);
-    this.#baseKeys = pairs.map(({ clean, corrupted, answer, wrong }) => hash([shared, [...clean], [...corrupted], answer, wrong ?? null]));
+    this.#baseKeys = pairs.map(({ clean, corrupted, answer, wrong }) => contentHash([shared, clean, corrupted, answer, wrong ?? null]));
     this.#maps = maps.map((map) => pairs.map(() => {
       const count = map.layers.length * columnCount(map);
       return { own: new Array<undefined>(count), control: new Array<undefined>(count) };
@@ -151,14 +149,14 @@ class Runner {
     const jobs: Job[] = [];
     for (const other of controls === undefined ? [undefined] : [undefined, controls[p]]) {
       const control = other === undefined ? undefined : pairs[other];
-      const source = control === undefined ? '' : hash([[...control.clean], [...control.corrupted]]);
+      const source = control === undefined ? '' : contentHash([control.clean, control.corrupted]);
       this.#eachCell(p, control, ({ cell, name, store }) => {
         if (changesNothing(cell, pair, this.#table.outputRowsOnly(cell.site, cell.layer))) {
           this.#copied.push({ pair: p, control: control !== undefined, cell, store });
           return;
         }
         const { positions, neurons } = cell;
-        const key = hash([this.#baseKeys[p], source, cell.target === pair.clean, cell.site, cell.layer, neurons ?? null, positions]);
+        const key = contentHash([this.#baseKeys[p], source, cell.target === pair.clean, cell.site, cell.layer, neurons ?? null, positions]);
         jobs.push({ key, cell, pair: p, control: control !== undefined, name, store });
       });
     }
