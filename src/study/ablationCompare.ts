@@ -10,7 +10,7 @@ import { armResult, isValueSet, rewardOf } from './ablationArms.js';
 import { ALPHA, verdictOf } from './ablationVerdict.js';
 
 /** What {@link compareArms} gives. */
-export type ComparedArms = Pick<ModelResult, 'base' | 'arms' | 'comparisons' | 'detectable' | 'verdicts'>;
+export type ComparedArms = Pick<ModelResult, 'base' | 'arms' | 'comparisons' | 'verdicts' | 'detectable'>;
 
 /** Controls drawn to look like the value set: the verdict rests on them where any were run, and other sets are not compared with them. */
 const MATCHED_CONTROLS: readonly string[] = ['matched', 'spread'];
@@ -24,6 +24,12 @@ const POWER = 0.8;
  * control on its own. Answers that could not be judged count as wrong, in base and arms alike. O(arms × items × resamples).
  */
 export function compareArms(arms: readonly ArmOutcomes[], options: CompareOptions): ComparedArms {
+  const judged = judgeArms(arms, options);
+  return { ...judged, detectable: detectableChange(judged.arms, options.items) };
+}
+
+/** {@link compareArms} without the change that could have been seen, which takes longer than the rest in a small sweep. */
+export function judgeArms(arms: readonly ArmOutcomes[], options: CompareOptions): Omit<ComparedArms, 'detectable'> {
   const baseOutcomes = arms[0]?.outcomes ?? [];
   const raw = arms.map((arm) => armResult(arm, baseOutcomes, options));
   const sets = raw.filter(({ role }) => role === 'set');
@@ -35,12 +41,13 @@ export function compareArms(arms: readonly ArmOutcomes[], options: CompareOption
     base,
     arms: others,
     comparisons,
-    detectable: detectable(others, sets.length, options.items),
     verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, base, comparisons.filter((entry) => entry.arm === arm.name))),
   };
 }
 
-function detectable(arms: readonly ArmResult[], sets: number, items: number): ModelResult['detectable'] {
+/** The smallest change that a sweep of `items` items could have shown, given how many outcomes its arms changed. */
+export function detectableChange(arms: readonly ArmResult[], items: number): ModelResult['detectable'] {
+  const sets = arms.filter(({ role }) => role === 'set').length;
   const seen = arms.filter((arm) => arm.items > 0).map(({ discordant, items: n }) => (discordant.b + discordant.c) / n);
   const discordance = Math.min(0.99, Math.max(LEAST_DISCORDANCE, seen.length === 0 ? 0 : median(seen)));
   const find = (alpha: number): number | null => minimumDetectableEffect(items, discordance, { alpha, power: POWER });
