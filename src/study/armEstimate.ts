@@ -36,14 +36,16 @@ export interface SweepEstimate {
   readonly seconds: { readonly most: number; readonly expected: number | undefined; readonly source: string } | undefined;
 }
 
+/** A sequence that takes over a prompt still reads its last tokens itself. */
+const OWN_TOKENS = 2;
+
 /** Counts the work of `arms` on items. Pure. */
 export function estimateSweep(arms: readonly Arm[], { promptTokens, maxTokens, layerCount, meanTokens, rate }: EstimateFacts): SweepEstimate {
   const sequences = arms.length * promptTokens.length;
   const prompts = promptTokens.reduce((sum, tokens) => sum + tokens, 0);
   const reading = arms.filter(({ neurons, positions }) => neurons.length > 0 && positions !== 'completion');
   const untouched = arms.length - reading.length;
-  // A sequence that takes over a prompt still reads its last token, from which it samples.
-  const together = untouched === 0 ? 0 : prompts + (untouched - 1) * promptTokens.length;
+  const together = untouched === 0 ? 0 : prompts + (untouched - 1) * promptTokens.reduce((sum, tokens) => sum + Math.min(OWN_TOKENS, tokens), 0);
   const above = reading.reduce((sum, { layer }) => sum + (layerCount - 1 - layer) / layerCount, 0);
   const shared = together + reading.length * prompts;
   const most = sequences * maxTokens;

@@ -10,13 +10,13 @@ describe('estimateSweep', () => {
   const facts = { promptTokens: [10, 20], maxTokens: 50, layerCount: 4 };
 
   test('prompts: once each, shared by arms that leave them alone, and without the layers below the edit', () => {
-    // base and two completion arms share 30 tokens, each of the two re-reads the last of both prompts; two arms read all 30
+    // base and two completion arms share 30 tokens, each of the two reads the last two of both prompts itself; two arms read all 30
     const arms = [BASE_ARM, arm(1, 'completion'), arm(2, 'completion'), arm(0, 'all'), arm(2, 'prompt')];
     expect(estimateSweep(arms, facts)).toEqual({
       arms: 5,
       items: 2,
       sequences: 10,
-      promptTokens: { alone: 150, shared: 30 + 4 + 60, skipped: 30 + 4 + 30 * (3 / 4) + 30 * (1 / 4) },
+      promptTokens: { alone: 150, shared: 30 + 8 + 60, skipped: 30 + 8 + 30 * (3 / 4) + 30 * (1 / 4) },
       sampledTokens: { most: 500, expected: undefined },
       seconds: undefined,
     });
