@@ -21,6 +21,7 @@ import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
 import { studyCommand } from './study.js';
+import { transferCommand } from './transfer.js';
 import { valuesCommand } from './values.js';
 
 /** Every command, in the order of the help. */
@@ -40,6 +41,7 @@ export const COMMANDS: readonly Command[] = [
   patchCommand,
   valuesCommand,
   confidenceCommand,
+  transferCommand,
 ];
 
 /** What a command line means: text to print, or a command with its flags. */
@@ -86,7 +88,7 @@ export async function parseCommandLine(argv: readonly string[], commands: readon
     });
   for (const entry of commands) {
     const words = entry.positionals ?? [];
-    const usage = [entry.name, ...words.map(({ name }) => `[${name}]`)].join(' ');
+    const usage = [entry.name, ...words.map(({ name, many }) => `[${name}${many === true ? '..' : ''}]`)].join(' ');
     parser.command(
       usage,
       entry.describe,
