@@ -8,7 +8,7 @@ import tseslint from 'typescript-eslint';
 // live (needs a model) and pure (typed arrays in, typed arrays out; probe training runs in the addon, without a model).
 // Between them stand data rooms that both may read. The check below insists that every folder of src/ is listed.
 const data = ['reward', 'dataset', 'store', 'stats'];
-const live = ['native', 'model', 'capture', 'intervene', 'run', 'rollout', 'ablate', 'apply'];
+const live = ['native', 'model', 'capture', 'intervene', 'run', 'rollout', 'ablate', 'patch', 'apply'];
 const pure = ['probe', 'rank', 'rpe', 'report', 'export'];
 const allowed = {
   native: [],
@@ -22,6 +22,7 @@ const allowed = {
   run: ['native', 'model', 'capture', 'intervene'],
   rollout: ['native', 'model', 'capture', 'intervene', 'run', ...data],
   ablate: ['native', 'model', 'capture', 'intervene', 'run', 'rollout', ...data],
+  patch: ['native', 'model', 'capture', 'intervene', 'run', 'rollout', ...data],
   apply: ['native', 'model', 'capture', 'intervene', 'run', 'rollout', ...data],
   probe: ['native', 'store', 'stats'],
   rank: ['probe', 'stats'],

@@ -1,5 +1,4 @@
 /** Runs arms × items side by side in one batch; a ledger keeps every finished pair, so that a killed sweep goes on. */
-import { createHash } from 'node:crypto';
 import type { Problem } from '../dataset/types.js';
 import type { Session } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
@@ -11,6 +10,7 @@ import type { RunProgress } from '../run/engine.js';
 import { runSequences } from '../run/engine.js';
 import type { SamplingOptions, SequenceRequest, SequenceResult } from '../run/request.js';
 import { Journal } from '../store/journal.js';
+import { contentHash as hash } from '../util/hash.js';
 import { join } from 'node:path';
 import type { Arm } from './arms.js';
 
@@ -57,13 +57,6 @@ export interface SweepResult {
   readonly found: number;
   readonly run: RunProgress | undefined;
   readonly seconds: number;
-}
-
-function hash(value: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(value, (_, entry: unknown) => (entry instanceof Float32Array || entry instanceof Int32Array ? [...entry] : entry)))
-    .digest('hex')
-    .slice(0, 32);
 }
 
 interface Pair {

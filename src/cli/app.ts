@@ -5,6 +5,7 @@ import { packageVersion } from '../util/version.js';
 import { ablateCommand } from './ablate.js';
 import { normalizeArgv } from './argv.js';
 import { captureCommand } from './capture.js';
+import { confidenceCommand } from './confidence.js';
 import type { Command, Io } from './command.js';
 import { EXIT, UsageError, errorToJson, errorToText } from './errors.js';
 import { Flags } from './flags.js';
@@ -13,12 +14,15 @@ import { datasetCommand } from './dataset.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
 import { GENERAL_OPTIONS } from './options.js';
+import { patchCommand } from './patch.js';
 import { probeCommand, rankCommand, reportCommand } from './probe.js';
 import { Progress } from './progress.js';
 import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
 import { studyCommand } from './study.js';
+import { transferCommand } from './transfer.js';
+import { valuesCommand } from './values.js';
 
 /** Every command, in the order of the help. */
 export const COMMANDS: readonly Command[] = [
@@ -34,6 +38,10 @@ export const COMMANDS: readonly Command[] = [
   reportCommand,
   studyCommand,
   ablateCommand,
+  patchCommand,
+  valuesCommand,
+  confidenceCommand,
+  transferCommand,
 ];
 
 /** What a command line means: text to print, or a command with its flags. */
@@ -80,7 +88,7 @@ export async function parseCommandLine(argv: readonly string[], commands: readon
     });
   for (const entry of commands) {
     const words = entry.positionals ?? [];
-    const usage = [entry.name, ...words.map(({ name }) => `[${name}]`)].join(' ');
+    const usage = [entry.name, ...words.map(({ name, many }) => `[${name}${many === true ? '..' : ''}]`)].join(' ');
     parser.command(
       usage,
       entry.describe,

@@ -26,8 +26,8 @@ export interface Io {
 export interface Command {
   readonly name: string;
   readonly describe: string;
-  /** Words after the command that are not flags, in order; read like flags, by name. */
-  readonly positionals?: readonly { readonly name: string; readonly describe: string }[];
+  /** Words after the command that are not flags, in order; read like flags, by name. `many`: the last one takes all that follow. */
+  readonly positionals?: readonly { readonly name: string; readonly describe: string; readonly many?: boolean }[];
   readonly options: OptionTable;
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   prepare(flags: Flags): (io: Io) => Promise<void>;

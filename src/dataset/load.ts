@@ -145,11 +145,12 @@ function tryParse(record: RawRecord, format: DatasetFormat, options: { check: st
   }
 }
 
-function badLines(source: string, unit: string, bad: readonly BadLine[], skipping: boolean): RewardLensError {
+/** The error of a file with bad lines: each with its number and reason, what helps, and all of them in `details.bad`. */
+export function badLines(source: string, unit: string, bad: readonly BadLine[], skipping: boolean, noun = 'problem'): RewardLensError {
   const plural = bad.length === 1 ? `1 bad ${unit}` : `${bad.length} bad ${unit}s`;
   const listed = bad.slice(0, LISTED).map(({ line, message }) => `  ${unit} ${line}: ${message}`);
   const rest = bad.length > LISTED ? [`  and ${bad.length - LISTED} more`] : [];
-  const advice = skipping ? 'no problem is left' : 'skipBad (--skip-bad) leaves them out';
+  const advice = skipping ? `no ${noun} is left` : 'skipBad (--skip-bad) leaves them out';
   return new RewardLensError('INVALID_ARGUMENT', [`${source}: ${plural}; ${advice}:`, ...listed, ...rest].join('\n'), { details: { source, bad } });
 }
 

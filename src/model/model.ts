@@ -164,9 +164,9 @@ export class Model implements AsyncDisposable {
     return guard(() => this.handle.detokenize(ids, options.removeSpecial ?? false, options.special ?? true));
   }
 
-  /** Bytes of one token: possibly part of a UTF-8 character, so not a string. Control tokens give their name. */
-  tokenPiece(token: number): Buffer {
-    return guard(() => this.handle.tokenPiece(token, true));
+  /** Bytes of one token: possibly part of a UTF-8 character, so not a string. Control tokens give their name, without `special` (default true) nothing. */
+  tokenPiece(token: number, options: { special?: boolean } = {}): Buffer {
+    return guard(() => this.handle.tokenPiece(token, options.special ?? true));
   }
 
   /**

@@ -16,6 +16,8 @@ export interface TrajectoryData {
   readonly rewards: Float32Array;
   /** States per trajectory. */
   readonly lengths: Int32Array;
+  /** When given, probes with target `mc` learn these instead of the rewards: one number per state of every trajectory. */
+  readonly stateTargets?: readonly Float32Array[];
   /** Index of each trajectory in the store's list. */
   readonly entries: Int32Array;
   /** States of the given trajectories one after the other, [rows, layers, width]. Errors: STORE_CORRUPT, IO. */

@@ -119,7 +119,8 @@ interface Live {
 /**
  * Trains `jobs` together: every mini-batch of whole trajectories is read once and given to all of them. After every epoch
  * the validation loss decides: a probe is finished when it has not got better for `patience` epochs and ends with the weights
- * of its best one, whatever is trained beside it. The order of mini-batches depends on `seed` alone. Errors: NON_FINITE when a probe
+ * of its best one, whatever is trained beside it. The order of mini-batches depends on `seed` alone. With `data.stateTargets` jobs must not
+ * have shuffled rewards. Errors: NON_FINITE when a probe
  * diverges, ABORTED, those of reading. Cost per epoch: reads the training and validation states once; 4 · rows · inputs · hidden
  * floating-point operations per probe for training.
  */
@@ -210,6 +211,16 @@ async function runEpoch(trainer: ProbeTrainer, context: Epoch): Promise<void> {
 
 type Step = (rows: Uint16Array | Float32Array, lengths: Int32Array, rewards: Float32Array) => Promise<Float32Array>;
 
+/** What the trainer is told of a batch. A state with a target of its own is a trajectory of one state whose reward is the target. */
+function batchTargets(data: TrajectoryData, shuffled: Float32Array, batch: readonly number[]): { lengths: Int32Array; rewards: Float32Array } {
+  if (data.stateTargets !== undefined) {
+    const targets = batch.flatMap((i) => [...(data.stateTargets?.[i] as Float32Array)]);
+    return { lengths: new Int32Array(targets.length).fill(1), rewards: Float32Array.from(targets) };
+  }
+  const lengths = Int32Array.from(batch, (i) => data.lengths[i] as number);
+  return { lengths, rewards: Float32Array.from([...batch.map((i) => data.rewards[i] as number), ...batch.map((i) => shuffled[i] as number)]) };
+}
+
 /**
  * Mean loss per probe over batches, weighted as the loss of a batch is made: by states, or by trajectories where only last
  * states count; the next batch is read while the trainer works on one.
@@ -226,8 +237,7 @@ async function averageLoss(context: Epoch, batches: readonly number[][], step: S
     const rows = (await next) as Uint16Array | Float32Array;
     next = batches[b + 1] === undefined ? undefined : data.read(batches[b + 1] as number[]);
     next?.catch(() => undefined); // awaited in the next round; a failure of this step must not leave it unhandled
-    const lengths = Int32Array.from(batch, (i) => data.lengths[i] as number);
-    const rewards = Float32Array.from([...batch.map((i) => data.rewards[i] as number), ...batch.map((i) => shuffled[i] as number)]);
+    const { lengths, rewards } = batchTargets(data, shuffled, batch);
     const losses = await step(rows, lengths, rewards);
     const count = lengths.reduce((a, c) => a + c, 0);
     states += count;

@@ -127,7 +127,7 @@ const modelResult = z.object({
   comparisons: z.array(comparison),
   /**
    * Smallest change of accuracy that this many items show with probability `power`, when a share `discordance` of them
-   * changes outcome (the median over the sets, at least 0.02): alone, and at Holm's first step over `sets` sets. Null when no
+   * changes outcome (the median over all arms, at least 0.02): alone, and at Holm's first step over `sets` sets. Null when no
    * change up to the discordance is.
    */
   detectable: z.object({

@@ -46,11 +46,11 @@ export function pairs(caption: Child, rows: readonly (readonly [string, Child])[
 ${body}</tbody></table></div>`;
 }
 
-/** A plot with its caption: what is shown, a note or how to read it, and the same numbers as a table. */
-export function figure(parts: { title: string; plot: Html; how?: Child; note?: Child; numbers: Html }): Html {
+/** A plot with its caption: what is shown, a note or how to read it, and the same numbers as a table. `wide`: for plots of more than 520 pixels. */
+export function figure(parts: { title: string; plot: Html; how?: Child; note?: Child; numbers: Html; wide?: boolean }): Html {
   return html`<figure>
 <figcaption>${parts.title}</figcaption>
-<div class="scroll plot">${parts.plot}</div>
+<div class="scroll plot${parts.wide === true ? ' wide' : ''}">${parts.plot}</div>
 ${parts.how === undefined ? null : html`<p class="how"><strong>How to read this.</strong> ${parts.how}</p>`}
 ${parts.note === undefined ? null : html`<p class="how">${parts.note}</p>`}
 <details><summary>The same numbers as a table</summary>${parts.numbers}</details>

@@ -33,10 +33,11 @@ export interface LinePlot {
   readonly references?: readonly { readonly x: number; readonly y: number; readonly x2: number; readonly y2: number; readonly strong?: boolean }[];
 }
 
-/** Outer width in pixels. */
-const WIDTH = 520;
+/** Outer width in pixels of a plot that is not told its own. */
+export const WIDTH = 520;
 
-const color = (name: string): string => `var(--${name})`;
+/** A colour of the page (style.ts) as plots name it. */
+export const color = (name: string): string => `var(--${name})`;
 
 /** Fonts, lines and text of every plot. */
 export const CONFIG = {
@@ -73,7 +74,7 @@ export function lineSpec(plot: LinePlot): TopLevelSpec {
   const bands = new Set(plot.series.filter(({ band }) => band === true).map(({ name }) => name));
   const rows = plot.points.filter(({ y }) => y !== null);
   const ranged = rows.filter(({ low, high }) => typeof low === 'number' && typeof high === 'number');
-    const legend = names.length < 2 ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
+  const legend = names.length < 2 ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
   const scaled = (range: readonly unknown[]): object => ({ field: 'series', type: 'nominal', sort: null, scale: { domain: names, range }, legend });
   const colored = scaled(plot.series.map((series) => color(series.color)));
   const x = { field: 'x', type: 'quantitative', scale: { type: plot.x.log === true ? 'log' : 'linear', domain: plot.x.domain, nice: false }, axis: axisX(plot.x) };
@@ -95,31 +96,65 @@ export function lineSpec(plot: LinePlot): TopLevelSpec {
   return { ...size, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
 }
 
-/** Cells of numbers from 0.5 (and below) to 1: one row a layer, from the last at the top to the first. */
-export interface CellPlot {
-  readonly columnTitle: string;
-  readonly columns: readonly string[];
-  readonly rows: readonly { readonly layer: number; readonly values: readonly (number | null)[] }[];
+/** What the colours of cells mean. */
+export interface CellScale {
+  /** Title of the legend. */
+  readonly title: string;
+  /** Numbers beyond are shown as its ends. */
+  readonly domain: readonly [number, number];
+  /** With it colours run from orange (low) over white (here) to blue (high), on each side up to its end; without it from dark to light. */
+  readonly middle?: number;
 }
 
-/** A heat map with its numbers in the cells. */
+const AUC_SCALE: CellScale = { title: 'AUC (0.5 and below: darkest)', domain: [0.5, 1] };
+
+/** Cells of numbers. */
+export interface CellPlot {
+  readonly columnTitle: string;
+  /** Labels, each of them once. */
+  readonly columns: readonly string[];
+  /** Default "layer". */
+  readonly rowTitle?: string;
+  /** From the bottom up; labels, each of them once; one value per column, null where there is none. */
+  readonly rows: readonly { readonly label: string | number; readonly values: readonly (number | null)[] }[];
+  /** Default: AUC from 0.5 to 1. */
+  readonly scale?: CellScale;
+  /** Outer width in pixels, default 520. */
+  readonly width?: number;
+}
+
+/** More columns than this are too narrow for numbers in the cells and for labels that lie. */
+const MANY_COLUMNS = 14;
+
+/** Colours of cells, and which of them are light enough for dark numbers. */
+function cellColors({ title, domain: [low, high], middle }: CellScale): { color: object; light: string } {
+  const legend = { title, orient: 'bottom', direction: 'horizontal', gradientLength: 240, gradientThickness: 12, tickCount: 5 };
+  const scale = middle === undefined ? { domain: [low, high], scheme: 'cividis', clamp: true } : { domain: [low, high], domainMid: middle, scheme: 'blueorange', reverse: true, clamp: true };
+  const light = middle === undefined ? `datum.value > ${low + 0.46 * (high - low)}` : `datum.value > ${middle - 0.72 * (middle - low)} && datum.value < ${middle + 0.72 * (high - middle)}`;
+  return { color: { field: 'value', type: 'quantitative', scale, legend }, light };
+}
+
+/** A heat map, with its numbers in the cells where there is room. */
 export function cellSpec(plot: CellPlot): TopLevelSpec {
-  const values = plot.rows.flatMap(({ layer, values: own }) => own.map((value, i) => ({ layer, column: plot.columns[i], value })));
-  const x = { field: 'column', type: 'ordinal', sort: null, axis: { title: plot.columnTitle, labelAngle: 0, domain: false, ticks: false, labelOverlap: 'greedy' } };
-  const y = { field: 'layer', type: 'ordinal', sort: 'descending', axis: { title: 'layer', domain: false, ticks: false } };
-  const scale = { domain: [0.5, 1], scheme: 'cividis', clamp: true };
-  const legend = { title: 'AUC (0.5 and below: darkest)', orient: 'bottom', direction: 'horizontal', gradientLength: 240, gradientThickness: 12, tickCount: 5 };
+  const { columns, rows, rowTitle = 'layer', scale = AUC_SCALE, width = WIDTH } = plot;
+  const values = rows.flatMap(({ label, values: own }) => own.map((value, i) => ({ row: String(label), column: columns[i], value })));
+  const many = columns.length > MANY_COLUMNS;
+  const longest = Math.min(18, Math.max(0, ...columns.map(({ length }) => length)));
+  const x = { field: 'column', type: 'ordinal', sort: null, scale: { domain: columns }, axis: { title: plot.columnTitle, labelAngle: many ? -90 : 0, labelLimit: 120, domain: false, ticks: false, labelOverlap: many ? false : 'greedy' } };
+  const y = { field: 'row', type: 'ordinal', scale: { domain: rows.map(({ label }) => String(label)).reverse() }, axis: { title: rowTitle, domain: false, ticks: false } };
+  const { color: colored, light } = cellColors(scale);
   const known = values.filter(({ value }) => value !== null);
   const layers = [
-    { data: { values: known }, mark: { type: 'rect', stroke: color('bg'), strokeWidth: 1 }, encoding: { x, y, color: { field: 'value', type: 'quantitative', scale, legend } } },
+    { data: { values: known }, mark: { type: 'rect', stroke: color('bg'), strokeWidth: many ? 0.5 : 1 }, encoding: { x, y, color: colored } },
     {
-      data: { values: known },
+      data: { values: many ? [] : known },
       mark: { type: 'text', fontSize: 11 },
-      encoding: { x, y, text: { field: 'value', format: '.2f' }, color: { condition: { test: 'datum.value > 0.73', value: '#000' }, value: '#fff' } },
+      encoding: { x, y, text: { field: 'value', format: '.2f' }, color: { condition: { test: light, value: '#000' }, value: '#fff' } },
     },
     { data: { values: values.filter(({ value }) => value === null) }, mark: { type: 'text', text: '–', color: color('fg') }, encoding: { x, y } },
   ];
-  return { width: WIDTH, height: 92 + (plot.rows.length > 16 ? 17 : 24) * plot.rows.length, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
+  const height = 92 + (rows.length > 16 ? 17 : 24) * rows.length + (many ? 7 * longest : 0);
+  return { width, height, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;
 }
 
 /** Where the plotting area of {@link traceSpec} lies, in shares of its outer width: for the cursor of the page. */

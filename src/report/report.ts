@@ -1,9 +1,8 @@
 /** The page of a study: one HTML file that needs nothing else. */
-import { createHash } from 'node:crypto';
 import type { Html } from './html.js';
-import { Html as Raw, html } from './html.js';
+import { html } from './html.js';
+import { renderPage } from './page.js';
 import type { DatasetResult, Study } from './schema.js';
-import { SCRIPT } from './script.js';
 import { comparisonSection } from './sections/calibration.js';
 import { layersSection } from './sections/layers.js';
 import { neuronsSection } from './sections/neurons.js';
@@ -12,13 +11,7 @@ import { provenanceSection } from './sections/provenance.js';
 import { pruningSection } from './sections/pruning.js';
 import { rolloutSection } from './sections/rollout.js';
 import { tokensSection } from './sections/tokens.js';
-import { STYLE } from './style.js';
 import { visibleText } from './text.js';
-
-const sha256 = (text: string): string => createHash('sha256').update(text, 'utf8').digest('base64');
-
-/** Nothing is loaded from anywhere, and no script runs but the page's own: texts of models are not trusted. */
-const POLICY = `default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${sha256(SCRIPT)}'; base-uri 'none'; form-action 'none'`;
 
 async function datasetSection(dataset: DatasetResult, index: number): Promise<Html> {
   const id = `d${index}`;
@@ -49,27 +42,9 @@ export async function renderReport(study: Study): Promise<string> {
   for (const [index, dataset] of study.datasets.entries()) {
     datasets.push(await datasetSection(dataset, index));
   }
-  const title = visibleText(study.title);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${title} – RewardLens study</title>
-<style>${new Raw(STYLE)}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the findings</a>
-<header><h1>${title}</h1>${contents(study)}</header>
-<main id="main">
-${overviewSection(study)}
+  const body = html`${overviewSection(study)}
 ${selfTestSection(study)}
 ${datasets}
-${provenanceSection(study)}
-</main>
-<script>${new Raw(SCRIPT)}</script>
-</body>
-</html>
-`.text;
+${provenanceSection(study)}`;
+  return renderPage({ title: visibleText(study.title), kind: 'study', contents: contents(study), body });
 }

@@ -36,8 +36,11 @@ const LEVELS = Array.from({ length: 21 }, (_, level) => {
   return `.v${level}{background:color-mix(in srgb,var(--${level > 10 ? 'high' : 'low'}) ${share}%,transparent)}`;
 }).join('\n');
 
+/** Panes that panels may have. */
+export const MOST_PANES = 24;
+
 /** One pane is shown: that of the checked radio button. */
-const PANES = [1, 2, 3].map((n) => `.panels>input:nth-of-type(${n}):checked~.panes>:nth-child(${n})`).join(',');
+const PANES = Array.from({ length: MOST_PANES }, (_, i) => i + 1).map((n) => `.panels>input:nth-of-type(${n}):checked~.panes>:nth-child(${n})`).join(',');
 
 /** The style sheet as text. */
 export const STYLE = `:root{color-scheme:light dark;${variables(0)}}
@@ -83,6 +86,7 @@ th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-ali
 figure{margin:0}
 figcaption{font-weight:600;margin:.25rem 0}
 .plot svg{display:block;width:100%;min-width:26rem;max-width:44rem;height:auto}
+.wide svg{min-width:52rem;max-width:80rem}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--link);width:fit-content}
 .panels{border:0;padding:0;margin:0;min-width:0}

@@ -5,7 +5,7 @@ import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { invalidArgument } from '../native/errors.js';
 import { mulberry32 } from '../util/random.js';
 import { SUCCESS_THRESHOLD } from './auc.js';
-import { checkLength, Z95, type Estimate, type Numbers } from './estimate.js';
+import { checkFinite, checkLength, Z95, type Estimate, type Numbers } from './estimate.js';
 import { mean, quantile } from './moments.js';
 
 /** Items whose outcome differs between base and arm. */
@@ -73,11 +73,39 @@ export function accuracyChange(
   if (first === undefined) {
     return { value: null, low: null, high: null, n };
   }
-  // equal rewards may give changes that differ in the last bit
-  if (changes.every((change) => Math.abs(change - first) < 1e-12)) {
+  if (isConstant(changes)) {
     const w = (Z95 * Z95) / (n + Z95 * Z95);
     return { value: first, low: first + w * (-1 - first), high: first + w * (1 - first), n };
   }
+  return expandedPercentile(changes, resamples, seed);
+}
+
+/**
+ * Mean change of any quantity of an item (completion length), arm minus base, with the interval of {@link accuracyChange}.
+ * `low` and `high` are null when all changes are equal: without bounds on the quantity a bootstrap has nothing to go by.
+ * INVALID_ARGUMENT for unequal lengths and numbers that are not finite.
+ */
+export function meanChange(base: Numbers, arm: Numbers, { seed = 0, resamples = RESAMPLES }: { seed?: number; resamples?: number } = {}): Estimate {
+  checkLength('arm', arm, base.length, 'item of the base');
+  checkFinite('base', base);
+  checkFinite('arm', arm);
+  checkCount('resamples', resamples, 1);
+  const changes = changesByItem(base, arm, undefined);
+  const [first] = changes;
+  if (first === undefined || isConstant(changes)) {
+    return { value: first ?? null, low: null, high: null, n: changes.length };
+  }
+  return expandedPercentile(changes, resamples, seed);
+}
+
+/** Whether all changes are equal; equal rewards may give changes that differ in the last bit. */
+function isConstant(changes: Float64Array): boolean {
+  const first = changes[0] as number;
+  return changes.every((change) => Math.abs(change - first) < 1e-12 * Math.max(1, Math.abs(first)));
+}
+
+function expandedPercentile(changes: Float64Array, resamples: number, seed: number): Estimate {
+  const n = changes.length;
   const share = normalCdf(-Math.sqrt(n / (n - 1)) * tQuantile(0.975, n - 1), 0, 1);
   const means = bootstrapMeans(changes, resamples, seed);
   return { value: mean(changes), low: quantile(means, share), high: quantile(means, 1 - share), n };
@@ -250,11 +278,12 @@ function changesByItem(base: Numbers, arm: Numbers, items: ArrayLike<string | nu
 
 function bootstrapMeans(values: Float64Array, resamples: number, seed: number): Float64Array {
   const random = mulberry32(seed);
+  const { floor } = Math; // as in mulberry32
   const n = values.length;
   return Float64Array.from({ length: resamples }, () => {
     let sum = 0;
     for (let i = 0; i < n; i++) {
-      sum += values[Math.floor(random() * n)] as number;
+      sum += values[floor(random() * n)] as number;
     }
     return sum / n;
   });

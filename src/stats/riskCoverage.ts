@@ -10,7 +10,7 @@ export interface RiskPoint {
 }
 
 /** Bootstrap resamples of {@link aurcEstimate}. */
-export const AURC_RESAMPLES = 2000;
+export const AURC_RESAMPLES = 1000;
 
 /** Items from the most confident on; equally confident ones form a group. */
 interface Ordered {

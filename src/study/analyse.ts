@@ -71,7 +71,8 @@ export function jobGroups(jobs: readonly ProbeJob[], width: number, budgetBytes 
   return groups;
 }
 
-function trainOptions(settings: ProbeSettings, work: WorkOptions): TrainOptions {
+/** Options of training as a probe stage has them. */
+export function trainOptions(settings: ProbeSettings, work: WorkOptions): TrainOptions {
   return {
     ...settings,
     threads: work.threads,
@@ -155,6 +156,16 @@ export function splitOf(data: TrajectoryData, settings: ProbeSettings): Split {
   return splitByProblem(data.problems, { seed: settings.seed, test: settings.test, validation: settings.validation });
 }
 
+/** Refuses probes that were trained on other trajectories, or that are not those of the stage. Errors: INVALID_ARGUMENT. Cost: reads both files. */
+export async function checkProbes(directory: string, probe: ProbeStage): Promise<void> {
+  const trajectories = await fileHash(join(directory, FILES.trajectories));
+  if (trajectories !== probe.trajectoriesSha256 || (await fileHash(join(directory, ANALYSIS_FILES.probes))) !== probe.probesSha256) {
+    throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or probes in '${directory}' are not those that the probes were trained on; run \`rewardlens probe ${directory}\` again`, {
+      details: { directory },
+    });
+  }
+}
+
 /** The analysis part of a data set's result; the rest comes from the rollout. */
 export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256'>;
 
@@ -164,13 +175,9 @@ export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha2
  * are no longer those that the probes were trained on; ABORTED.
  */
 export async function rankStage(directory: string, probe: ProbeStage, settings: RankSettings, work: WorkOptions): Promise<Staged<RankStage>> {
-  const trajectories = await fileHash(join(directory, FILES.trajectories));
+  await checkProbes(directory, probe);
   const probes = join(directory, ANALYSIS_FILES.probes);
-  if (trajectories !== probe.trajectoriesSha256 || (await fileHash(probes)) !== probe.probesSha256) {
-    throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or probes in '${directory}' are not those that the probes were trained on; run \`rewardlens probe ${directory}\` again`, {
-      details: { directory },
-    });
-  }
+  const trajectories = probe.trajectoriesSha256;
   const stream = await fileHash(join(directory, ANALYSIS_FILES.stream));
   const inputs = { stage: 'rank', version: RANK_VERSION, rewardlens: packageVersion(), probe: hashOf(probe), trajectories, stream, settings };
   return runStage(join(directory, ANALYSIS_FILES.rank), inputs, async () => {

@@ -56,8 +56,8 @@ async function statesAt(data: TrajectoryData, trajectories: readonly number[], p
   return data.readStates(trajectories, trajectories.map((i) => placeIndices(data.lengths[i] as number)[place]));
 }
 
-/** One layer of states, widened: [trajectories, width] in raw units. */
-function layerOf(data: TrajectoryData, states: States, layer: number): Float32Array {
+/** One layer (an index) of states [n, layers, width], widened: [n, width] in raw units. */
+export function layerOf(data: Pick<TrajectoryData, 'layers' | 'width'>, states: States, layer: number): Float32Array {
   const { width } = data;
   const stride = data.layers.length * width;
   const count = states.length / stride;
@@ -78,7 +78,8 @@ function probeOf(probes: readonly TrainedProbe[], name: string, layer: number): 
   return probes.find((probe) => probe.name === name && probe.layer === layer);
 }
 
-function weightScoresOf(probe: TrainedProbe): Float64Array {
+/** {@link weightScores} of a trained probe. */
+export function weightScoresOf(probe: TrainedProbe): Float64Array {
   return weightScores({ inputs: probe.mean.length, hidden: probe.hidden, w1: probe.weights.w1, w2: probe.weights.w2 });
 }
 
@@ -98,8 +99,8 @@ export function weightMethods(probes: readonly TrainedProbe[], layer: number): M
   return out;
 }
 
-/** Scores by methods that look at states: permutation on validation trajectories, one coordinate alone on training ones. */
-async function stateMethods(input: RankInput, layer: number, options: RankOptions): Promise<Map<RankingMethod, Float64Array>> {
+/** Scores of a layer (an index) by methods that look at states: permutation on validation trajectories, one coordinate alone on training ones. */
+export async function stateMethods(input: Pick<RankInput, 'data' | 'split' | 'probes'>, layer: number, options: Pick<RankOptions, 'seed' | 'threads'>): Promise<Map<RankingMethod, Float64Array>> {
   const { data, split, probes } = input;
   const probe = probeOf(probes, MAIN_PROBE, data.layers[layer] as number) as TrainedProbe;
   const rewardsOf = (part: readonly number[]): Float32Array => Float32Array.from(part, (i) => data.rewards[i] as number);

@@ -1,6 +1,6 @@
 /** A whole study: self-test, then for every data set rollout, probes and ranking, then the report. */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../dataset/types.js';
 import type { LoadOptions } from '../model/model.js';
@@ -8,6 +8,7 @@ import { loadModel } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
 import { parseStudy } from '../report/parse.js';
+import { writePage } from '../report/page.js';
 import { renderReport } from '../report/report.js';
 import type { DatasetResult, Study } from '../report/schema.js';
 import { STUDY_FORMAT, STUDY_VERSION } from '../report/schema.js';
@@ -187,12 +188,7 @@ async function onlyDataset(directory: string): Promise<{ name: string; folder: s
 /** Writes `report.html`. Errors: IO. */
 export async function writeReport(directory: string, study: Study): Promise<string> {
   const path = join(directory, STUDY_FILES.report);
-  const html = await renderReport(study);
-  try {
-    await writeFile(path, html);
-  } catch (error) {
-    throw new RewardLensError('IO', `cannot write '${path}': ${(error as Error).message}`, { cause: error, details: { path } });
-  }
+  await writePage(path, await renderReport(study));
   return path;
 }
 

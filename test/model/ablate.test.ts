@@ -34,10 +34,10 @@ const items: Problem[] = Array.from({ length: 120 }, (_, i) => {
 function arms(positions: Arm['positions'] = 'all'): Arm[] {
   const scores = Float64Array.from({ length: WIDTH }, (_, i) => (i === CARRIER ? 1 : 0));
   const flat = new Float64Array(WIDTH).fill(1);
-  const sets = armSets({ scores, rms: flat, std: flat }, { groups: ['top', 'random', 'matched'], count: 1, draws: 19, seed: 5 });
+  const sets = armSets({ width: WIDTH, scores, rms: flat, std: flat }, { groups: ['top', 'random', 'matched'], target: 1, draws: 19, seed: 5 });
   // LEVEL (11) keeps the model to y and n: taking it away breaks everything whatever it encodes
   const usable = sets.filter(({ neurons }) => !neurons.includes(11));
-  return [BASE_ARM, ...usable.map((set) => makeArm({ ...set, site: 'residPost', layer: 1, share: 1 / WIDTH, kind: 'zero', positions }, new Float32Array(WIDTH)))];
+  return [BASE_ARM, ...usable.map((set) => makeArm({ ...set, site: 'residPost', layer: 1, share: 1 / WIDTH, kind: 'zero', positions }))];
 }
 
 async function sweep(file: string, own: readonly Arm[], change: Partial<SweepOptions> = {}): Promise<SweepResult> {

@@ -1,13 +1,15 @@
 // References: SciPy, NumPy by brute force over the orders of ties, scikit-learn (tools/stats/make_apply_fixtures.py).
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { hypergeometricUpperTail } from '../../src/stats/hypergeometric.js';
+import type { Stratum } from '../../src/stats/hypergeometric.js';
+import { hypergeometricUpperTail, stratifiedUpperTail } from '../../src/stats/hypergeometric.js';
 import { applyLogistic, fitLogistic } from '../../src/stats/logistic.js';
 import { aurc, aurcEstimate, bestAurc, riskCoverageCurve } from '../../src/stats/riskCoverage.js';
 import { mulberry32 } from '../../src/util/random.js';
 
 const reference = JSON.parse(readFileSync('test/fixtures/stats/apply.json', 'utf8')) as {
   hypergeometric: { population: number; marked: number; drawn: number; overlap: number; p: number }[];
+  stratified: { overlap: number; strata: Stratum[]; p: number }[];
   risk: { name: string; confidence: number[]; rewards: number[]; risk: number[]; aurc: number; precision?: [number, number][] }[];
   logistic: { name: string; scores: number[]; rewards: number[]; slope: number; intercept: number }[];
 };
@@ -30,6 +32,18 @@ describe('hypergeometricUpperTail', () => {
 
   test('refuses sets larger than the population', () => {
     expect(() => hypergeometricUpperTail(1, 10, 11, 2)).toThrow('marked: expected an integer in 0..10, got 11');
+  });
+});
+
+describe('stratifiedUpperTail', () => {
+  test.each(reference.stratified)('$overlap over strata: as the convolution of SciPy\'s', ({ overlap, strata, p }) => {
+    expect(Math.abs(stratifiedUpperTail(overlap, strata) - p)).toBeLessThanOrEqual(1e-9 * p);
+  });
+
+  test('one stratum is the plain distribution, and marks that lie where nothing is drawn cannot be hit', () => {
+    expect(stratifiedUpperTail(3, [{ population: 50, marked: 10, drawn: 9 }])).toBe(hypergeometricUpperTail(3, 50, 10, 9));
+    expect(stratifiedUpperTail(1, [{ population: 9, marked: 4, drawn: 0 }, { population: 9, marked: 0, drawn: 5 }])).toBe(0);
+    expect(stratifiedUpperTail(0, [])).toBe(1);
   });
 });
 

@@ -28,6 +28,20 @@ def hypergeometric_cases():
         yield {"population": population, "marked": marked, "drawn": drawn, "overlap": overlap, "p": float(hypergeom.sf(overlap - 1, population, marked, drawn))}
 
 
+def stratified_cases():
+    for overlap, strata in [
+        (3, [(16, 4, 2), (16, 0, 3), (16, 5, 5), (16, 1, 0)]),
+        (0, [(5, 2, 2)]),
+        (9, [(16, 16, 4), (20, 3, 6), (16, 8, 9)]),
+        (30, [(40, 20, 15), (40, 18, 22), (40, 2, 1)]),
+        (12, [(16, 3, 3)] * 4),
+    ]:
+        pmf = np.ones(1)
+        for population, marked, drawn in strata:
+            pmf = np.convolve(pmf, hypergeom.pmf(np.arange(drawn + 1), population, marked, drawn))
+        yield {"overlap": overlap, "strata": [dict(zip(("population", "marked", "drawn"), s)) for s in strata], "p": float(pmf[overlap:].sum())}
+
+
 def risk_case(name, confidence, rewards):
     """Risk after each item in order of confidence; with ties the mean over all orders, by brute force over permutations of the tied items."""
     confidence, rewards = np.asarray(confidence, float), np.asarray(rewards, float)
@@ -64,6 +78,7 @@ def main():
     fixture = {
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "sklearn": sklearn.__version__},
         "hypergeometric": list(hypergeometric_cases()),
+        "stratified": list(stratified_cases()),
         "risk": [
             risk_case("no ties", long, (rng.random(60) < long).astype(float)),
             risk_case("ties", [0.9, 0.9, 0.9, 0.5, 0.5, 0.1, 0.1, 0.1], [1, 0, 1, 1, 0, 0, 0, 1]),

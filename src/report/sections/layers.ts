@@ -86,7 +86,7 @@ ${side(auc, 0.5) === 'over' ? html`<strong>Here the interval of the best layer c
 
 async function deciles(dataset: DatasetResult, id: string): Promise<Html> {
   const columns = Array.from({ length: 10 }, (_, d) => `${10 * d + 5} %`);
-  const spec = cellSpec({ columnTitle: 'share of the trajectory that is behind the state', columns, rows: dataset.layers.map(({ layer, deciles: own }) => ({ layer, values: own.map(({ value }) => value) })) });
+  const spec = cellSpec({ columnTitle: 'share of the trajectory that is behind the state', columns, rows: dataset.layers.map(({ layer, deciles: own }) => ({ label: layer, values: own.map(({ value }) => value) })) });
   return figure({
     title: 'AUC by layer along the trajectory',
     plot: await renderSvg(spec, { id: `${id}-deciles`, title: 'AUC by layer and tenth of the trajectory', description: 'A heat map with the numbers in its cells; they follow as a table with intervals.' }),

@@ -10,7 +10,7 @@ import { valueText } from './rollout.js';
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Nested records as rows of dotted names. */
-function flatten(record: Readonly<Record<string, unknown>>, prefix = ''): [string, Child][] {
+export function flatten(record: Readonly<Record<string, unknown>>, prefix = ''): [string, Child][] {
   return Object.entries(record).flatMap(([key, value]): [string, Child][] => {
     const name = prefix + visibleText(key);
     return isRecord(value) ? flatten(value, `${name}.`) : [[name, html`<code>${valueText(value)}</code>`]];

@@ -88,7 +88,7 @@ async function overview(dataset: DatasetResult, id: string): Promise<Html> {
   const columns = kept.map(String);
   const at = (points: readonly PruningPoint[] | undefined, count: number): PruningPoint | undefined => points?.find((point) => point.kept === count);
   return placePanels(`${id}-prune-layers`, async (place, own) => {
-    const rows = layers.map(({ layer, points }) => ({ layer, values: kept.map((count) => at(points, count)?.top[place].value ?? null) }));
+    const rows = layers.map(({ layer, points }) => ({ label: layer, values: kept.map((count) => at(points, count)?.top[place].value ?? null) }));
     return figure({
       title: `Pruning at every layer: ${PLACE_NAMES[place]}`,
       plot: await renderSvg(cellSpec({ columnTitle: 'neurons kept', columns, rows }), { id: own, title: `AUC by layer and neurons kept, ${PLACE_NAMES[place]}`, description: 'A heat map with the numbers in its cells; they follow as a table with the controls.' }),

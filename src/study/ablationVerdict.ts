@@ -1,0 +1,110 @@
+/** What a sweep says about a value set, in plain words. */
+import type { ArmResult, Comparison, Verdict, VerdictKind } from '../report/ablationSchema.js';
+
+/** Level of every decision. */
+export const ALPHA = 0.05;
+/** A set without a significant change has "no effect" only when falls larger than this, or half the base's accuracy, are excluded. */
+const LARGE_FALL = 0.1;
+/** Changes of termination that are worth a warning when their interval excludes 0. */
+const LARGE_CHANGE = { ended: 0.1, unparsable: 0.05, length: 0.2 } as const;
+/** Ratio of perplexities on a neutral text from which an edit is said to harm language as such. */
+const LARGE_PERPLEXITY = 1.5;
+
+const points = (value: number | null): string => (value === null ? 'unknown' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)} points`);
+const percent = (value: number | null): string => (value === null ? 'unknown' : `${(100 * value).toFixed(1)} %`);
+/** A p-value with two digits. */
+export const pText = (p: number): string => (p < 1e-4 ? p.toExponential(1) : String(Number(p.toPrecision(2))));
+
+/** The verdict on one value set; `comparisons` are its own. */
+export function verdictOf(arm: ArmResult, base: ArmResult, comparisons: readonly Comparison[]): Verdict {
+  const { kind, reason } = decide(arm, base, comparisons);
+  const low = arm.change?.low ?? null;
+  const high = arm.change?.high ?? null;
+  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${points(low)}, ${points(high)}], McNemar p ${pText(arm.p ?? 1)}, ${pText(arm.pHolm ?? 1)} after Holm`;
+  const controls = comparisons.map(
+    ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
+  );
+  return { arm: arm.name, kind, text: `${arm.name}: ${reason} (${[facts, ...controls].join('; ')}.)`, warnings: warningsOf(arm, base) };
+}
+
+interface Decision {
+  readonly kind: VerdictKind;
+  /** One or two sentences. */
+  readonly reason: string;
+}
+
+function decide(arm: ArmResult, base: ArmResult, comparisons: readonly Comparison[]): Decision {
+  const decisive = comparisons.filter((entry) => entry.decisive);
+  const change = arm.change?.value ?? null;
+  if (change === null) {
+    return { kind: 'cannotTell', reason: 'cannot tell: no item has both the base and this arm.' };
+  }
+  if (decisive.length === 0) {
+    return { kind: 'noControls', reason: 'no control was run, so nothing about this set follows from it.' };
+  }
+  const significant = (arm.pHolm ?? 1) <= ALPHA;
+  if (significant && change > 0) {
+    return { kind: 'raised', reason: 'accuracy rises. Controls are not compared in this direction.' };
+  }
+  // the control that the set stands out least from
+  const hardest = decisive.reduce((a, b) => ((b.rankPHolm ?? b.rankP) > (a.rankPHolm ?? a.rankP) ? b : a));
+  const controls = decisive.map(({ control }) => control).join(' and ');
+  return significant ? decideFall(hardest, controls) : decideNone(arm, base, hardest, controls);
+}
+
+/** Accuracy falls significantly: is it this set, or would any have done? */
+function decideFall(hardest: Comparison, controls: string): Decision {
+  const { rankP, rankPHolm, draws, control, leastP, drawsNeeded } = hardest;
+  if ((rankPHolm ?? rankP) <= ALPHA) {
+    return { kind: 'beyond', reason: `an effect beyond the ${controls} controls.` };
+  }
+  if (rankP <= ALPHA) {
+    const needs = leastP > ALPHA ? ` ${draws} draws can give no less than ${pText(leastP)}; ${drawsNeeded} are needed.` : '';
+    return { kind: 'beyondAlone', reason: `an effect beyond the ${controls} controls of its own cell, but not after correction for all value sets of the sweep.${needs}` };
+  }
+  if (1 / (draws + 1) > ALPHA && rankP <= 1 / (draws + 1) + 1e-12) {
+    return { kind: 'cannotTell', reason: `accuracy falls, but cannot tell whether more than with ${control} controls: ${draws} ${draws === 1 ? 'draw is' : 'draws are'} too few; ${drawsNeeded} are needed.` };
+  }
+  return { kind: 'controlsCostAsMuch', reason: `an effect, but ${control} controls cost as much.` };
+}
+
+/** No significant change: is there none, or could it not be seen? */
+function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, controls: string): Decision {
+  const low = arm.change?.low ?? -1;
+  const tolerated = Math.min(LARGE_FALL, (base.accuracy.value ?? 0) / 2);
+  if ((arm.p ?? 1) <= ALPHA && (arm.change?.value ?? 0) < 0) {
+    return { kind: 'cannotTell', reason: 'cannot tell: the fall is significant alone but not after correction for all sets of the sweep; more items would show whether it is one.' };
+  }
+  if (-low > tolerated) {
+    return { kind: 'cannotTell', reason: `cannot tell: ${arm.items} items are too few; no significant change, but a fall of up to ${percent(-low)} is not excluded.` };
+  }
+  if ((hardest.rankPHolm ?? hardest.rankP) <= ALPHA) {
+    return { kind: 'cannotTell', reason: `cannot tell: it costs more than ${controls} controls do, but ${arm.items} items do not show that accuracy falls at all; more would tell.` };
+  }
+  return { kind: 'noEffect', reason: `no effect beyond matched controls: accuracy does not change significantly, and a fall of more than ${percent(-low)} is excluded.` };
+}
+
+/** Signs that accuracy falls for another reason than worse answers. */
+function warningsOf(arm: ArmResult, base: ArmResult): string[] {
+  if ((arm.change?.value ?? 0) >= 0) {
+    return [];
+  }
+  const warnings: string[] = [];
+  const { ended, tokens, unparsable, withoutUnparsable, neutral } = arm;
+  const moved = (change: { value: number | null; low: number | null; high: number | null } | null, least: number): boolean =>
+    change !== null && Math.abs(change.value ?? 0) >= least && (change.low === null || change.high === null || change.low > 0 || change.high < 0);
+  if (moved(ended.change, LARGE_CHANGE.ended)) {
+    warnings.push(`${percent(base.ended.share.value)} of the completions ended by themselves without the edit, ${percent(ended.share.value)} with it: the loss may be one of stopping, not of answering.`);
+  }
+  if (moved(tokens.change, LARGE_CHANGE.length * (base.tokens.mean ?? 0)) && tokens.mean !== null) {
+    warnings.push(`completions have ${tokens.mean.toFixed(1)} tokens on average, ${(base.tokens.mean ?? 0).toFixed(1)} without the edit.`);
+  }
+  if (moved(unparsable.change, LARGE_CHANGE.unparsable) && (unparsable.change?.value ?? 0) > 0) {
+    const rest = withoutUnparsable === null ? '' : `: without them the change is ${points(withoutUnparsable.change.value)} (p ${pText(withoutUnparsable.p)}, ${withoutUnparsable.items} items)`;
+    warnings.push(`${percent(unparsable.share.value)} of the answers could not be judged, ${percent(base.unparsable.share.value)} without the edit${rest}.`);
+  }
+  if (neutral !== null && base.neutral !== null && neutral.perplexity >= LARGE_PERPLEXITY * base.neutral.perplexity) {
+    warnings.push(`perplexity on the neutral text goes from ${base.neutral.perplexity.toPrecision(3)} to ${neutral.perplexity.toPrecision(3)}: the edit harms language as such.`);
+  }
+  return warnings;
+}

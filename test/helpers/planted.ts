@@ -1,0 +1,56 @@
+/** Rollout folders of the planted model and its null twin, with probes: the signal is known, and made in seconds. */
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Problem } from '../../src/dataset/types.js';
+import { loadModel } from '../../src/model/model.js';
+import { createScorer } from '../../src/reward/scorer.js';
+import { runRollout } from '../../src/rollout/rollout.js';
+import { hashFiles } from '../../src/run/manifest.js';
+import { probeStage } from '../../src/study/analyse.js';
+import type { ProbeSettings } from '../../src/study/options.js';
+import { PROBE_DEFAULTS } from '../../src/study/options.js';
+
+/** Coordinate that carries correctness in models/planted.gguf. */
+export const CARRIER = 37;
+
+export const PLANTED_MODELS = { planted: 'models/planted.gguf', null: 'models/planted-null.gguf' } as const;
+
+const LETTERS = 'abcdefghijklmopqrstuvwxz';
+
+/** Three letters that the model answers with `y` (right) or `n`: which is likelier, the last letter decides. */
+export function plantedProblems(count: number): Problem[] {
+  return Array.from({ length: count }, (_, i) => {
+    const question = [i, 7 * i + 3, 5 * i + Math.floor(i / 24)].map((at) => LETTERS[at % LETTERS.length]).join('');
+    return { id: `item-${String(i).padStart(4, '0')}`, question, answer: 'y', check: 'exact', source: {} };
+  });
+}
+
+const PROBES: ProbeSettings = { ...PROBE_DEFAULTS, hidden: 16, learningRate: 3e-3, maxEpochs: 20, targets: ['mc'], variants: [], test: 0.3, validation: 0.2 };
+
+/** A rollout of one-letter answers with probes of all layers. `seed`: of the sampling. Returns the folder. */
+export async function plantedFolder(which: keyof typeof PLANTED_MODELS, options: { count: number; seed?: number; file?: string; settings?: Partial<ProbeSettings> }): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), `rewardlens-${which}-`));
+  const path = options.file ?? PLANTED_MODELS[which];
+  await using model = await loadModel(path, { gpuLayers: 0, isolate: false });
+  await using session = model.createSession({ parallel: 64, contextLength: 64, threads: 1 });
+  await using scorer = await createScorer('exact');
+  await runRollout(session, {
+    directory,
+    problems: plantedProblems(options.count),
+    prompt: ({ question }) => ({ text: question, tokens: model.tokenize(question) }),
+    samples: 1,
+    maxTokens: 1,
+    sampling: { temperature: 1 },
+    stop: [],
+    seed: options.seed ?? 3,
+    judge: async (problem, text) => scorer.score({ text, gold: problem.answer }),
+    checkFingerprint: () => scorer.fingerprint,
+    capture: { site: 'residPost', layers: 'all', positions: 'response' },
+    dtype: 'f16',
+    inputs: { model: await hashFiles([path]), template: 'raw-test' },
+    about: {},
+  });
+  await probeStage(directory, { ...PROBES, ...options.settings }, { threads: 1 });
+  return directory;
+}
