@@ -102,12 +102,15 @@ scheduler::skip_choice scheduler::find_skip(const sequence_request & request, co
 // Is a pass over the same prompt under way, above whose rows the request could start notably higher than now?
 bool scheduler::worth_waiting_for_layers(const sequence_request & request, const compiled_edits * edits, const skip_choice & now) const {
     const int32_t reach = usable_reach(request, edits);
+    if (reach == 0) {
+        return false;  // also in a run without plan, whose context must not be asked for sites
+    }
     const auto layers_below = [&](int entry) { return entry < 0 ? 0 : entry_layers_[entry] + 1; };
     const int32_t notable = std::max(1, session_->catalog().layer_count() / SMALLEST_SHARE);
-    return reach > 0 && std::any_of(slots_.begin(), slots_.end(), [&](const slot & s) {
-               return s.state == slot_state::prefilling && s.recording != nullptr && s.recording->tokens == request.prompt &&
-                      layers_below(s.recording->highest_entry(reach)) - layers_below(now.entry) >= notable;
-           });
+    return std::any_of(slots_.begin(), slots_.end(), [&](const slot & s) {
+        return s.state == slot_state::prefilling && s.recording != nullptr && s.recording->tokens == request.prompt &&
+               layers_below(s.recording->highest_entry(reach)) - layers_below(now.entry) >= notable;
+    });
 }
 
 // Will the cells of the layers below be read? Not when the prompt is read in one pass and nothing is generated.
