@@ -87,6 +87,15 @@ export async function measureNeutral(
   }
 }
 
+/** Whether the model's tokenizer, if it has one, has tokens for the text: a vocabulary without bytes knows only some characters. */
+export function canSpell(session: Session, { text }: NeutralText): boolean {
+  try {
+    return session.model.tokenize(text).length > 1;
+  } catch {
+    return false;
+  }
+}
+
 interface Missing {
   readonly missing: ReadonlyMap<string, { arm: string; edits: readonly Intervention[] }>;
   readonly done: Map<string, NeutralScore>;

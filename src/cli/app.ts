@@ -17,6 +17,7 @@ import { GENERAL_OPTIONS } from './options.js';
 import { patchCommand } from './patch.js';
 import { probeCommand, rankCommand, reportCommand } from './probe.js';
 import { Progress } from './progress.js';
+import { quantizeCommand } from './quantize.js';
 import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
@@ -42,6 +43,7 @@ export const COMMANDS: readonly Command[] = [
   valuesCommand,
   confidenceCommand,
   transferCommand,
+  quantizeCommand,
 ];
 
 /** What a command line means: text to print, or a command with its flags. */

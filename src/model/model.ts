@@ -110,7 +110,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
       await handle.release();
       throw aborted(`loading '${path}'`, options.signal);
     }
-    return new Model(handle, path, files);
+    return new Model(handle, path, files, { gpuLayers: options.gpuLayers ?? (hasGpu ? -1 : 0), devices: options.devices ?? [] });
   } catch (error) {
     throw progressError === undefined ? error : progressError.error;
   } finally {
@@ -123,14 +123,17 @@ export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
   /** Every file of the model in load order; one unless it is split. */
   readonly files: readonly string[];
+  /** Where the weights were asked to be: layers on the GPU (-1: all) and devices (empty: llama.cpp's choice). */
+  readonly placement: { readonly gpuLayers: number; readonly devices: readonly string[] };
   #handle: NativeModel | undefined;
   readonly #sessions = new Set<Session>();
   #template: Template | undefined;
 
   /** Use {@link loadModel}. */
-  constructor(handle: NativeModel, path: string, files: readonly string[]) {
+  constructor(handle: NativeModel, path: string, files: readonly string[], placement: Model['placement']) {
     this.#handle = handle;
     this.files = files;
+    this.placement = placement;
     this.info = Object.freeze({ ...handle.info(), path });
   }
 

@@ -32,6 +32,8 @@ export interface SessionOptions {
 /** One llama.cpp context and its compute threads. One run at a time: concurrent use is BUSY. */
 export class Session implements AsyncDisposable {
   readonly model: Model;
+  /** Settings that change numbers. */
+  readonly numerics: Required<Pick<SessionOptions, 'flashAttention' | 'cacheTypeK' | 'cacheTypeV'>>;
   #handle: NativeSession | undefined;
   #sites: Promise<SiteInfo[]> | undefined;
   readonly #onDispose: () => void;
@@ -40,14 +42,15 @@ export class Session implements AsyncDisposable {
   constructor(model: Model, options: SessionOptions, onDispose: () => void) {
     this.model = model;
     this.#onDispose = onDispose;
+    this.numerics = { flashAttention: options.flashAttention ?? 'auto', cacheTypeK: options.cacheTypeK ?? 'f16', cacheTypeV: options.cacheTypeV ?? 'f16' };
     const params = {
       contextLength: integer('contextLength', options.contextLength ?? 2048),
       parallel: integer('parallel', options.parallel ?? 1),
       ubatch: integer('ubatch', options.ubatch ?? 512),
       threads: integer('threads', options.threads ?? 0),
-      flashAttention: flashAttention(options.flashAttention ?? 'auto'),
-      cacheTypeK: options.cacheTypeK ?? 'f16',
-      cacheTypeV: options.cacheTypeV ?? 'f16',
+      flashAttention: flashAttention(this.numerics.flashAttention),
+      cacheTypeK: this.numerics.cacheTypeK,
+      cacheTypeV: this.numerics.cacheTypeV,
       offloadKqv: true,
     };
     this.#handle = guard(() => new (native().NativeSession)(model.handle, params));

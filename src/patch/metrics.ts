@@ -53,5 +53,5 @@ export type PatchMode = (typeof PATCH_MODES)[number];
  */
 export function effectOf(metric: PatchMetric, mode: PatchMode, value: number | null, base: PairValues): number | null {
   const [from, to] = mode === 'denoising' ? [base.corrupted[metric], base.clean[metric]] : [base.clean[metric], base.corrupted[metric]];
-  return value === null || from === null || to === null || Math.abs(to - from) < LEAST_GAP[metric] ? null : (value - from) / (to - from);
+  return value === null || from === null || to === null || Math.abs(to - from) < LEAST_GAP[metric] ? null : (value - from) / (to - from) + 0; // not −0
 }

@@ -117,7 +117,8 @@ function continuation(model: Model, prompt: string, tokens: Int32Array, text: st
   return fits ? whole.subarray(tokens.length) : model.tokenize(text, { addSpecial: false, parseSpecial: false });
 }
 
-function resolvePair(model: Model, pair: RawPair, notes: string[]): PatchPair | string {
+function resolvePair(model: Model, pair: RawPair): { pair: PatchPair; notes: string[] } | string {
+  const notes: string[] = [];
   const clean = model.tokenize(pair.clean);
   const corrupted = model.tokenize(pair.corrupted);
   if (clean.length !== corrupted.length) {
@@ -141,7 +142,7 @@ function resolvePair(model: Model, pair: RawPair, notes: string[]): PatchPair | 
   if (answer === wrong) {
     return `answer ${JSON.stringify(pair.answer)} and wrong ${JSON.stringify(pair.wrong)} begin with the same token, ${showTokens(model, Int32Array.of(answer))}: their logits never differ`;
   }
-  return { id: pair.id, clean, corrupted, answer, wrong };
+  return { pair: { id: pair.id, clean, corrupted, answer, wrong }, notes };
 }
 
 /**
@@ -151,17 +152,16 @@ function resolvePair(model: Model, pair: RawPair, notes: string[]): PatchPair | 
  */
 export function resolvePairs(model: Model, source: PairSource, options: { skipBad?: boolean } = {}): ResolvedPairs {
   const skipped: BadLine[] = [...source.skipped];
-  const notes: string[] = [];
   const kept = source.pairs.flatMap((raw) => {
-    const pair = resolvePair(model, raw, notes);
-    if (typeof pair === 'string') {
-      skipped.push({ line: raw.line, message: `${raw.id}: ${pair}` });
+    const resolved = resolvePair(model, raw);
+    if (typeof resolved === 'string') {
+      skipped.push({ line: raw.line, message: `${raw.id}: ${resolved}` });
       return [];
     }
-    return [{ raw, pair }];
+    return [{ raw, ...resolved }];
   });
   skipped.sort((a, b) => a.line - b.line);
   const raw = kept.map((entry) => entry.raw);
   refuseBad({ ...source, pairs: raw, skipped }, options.skipBad === true);
-  return { pairs: kept.map(({ pair }) => pair), raw, skipped, notes };
+  return { pairs: kept.map(({ pair }) => pair), raw, skipped, notes: kept.flatMap(({ notes }) => notes) };
 }

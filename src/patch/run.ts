@@ -160,8 +160,14 @@ class Runner {
         jobs.push({ key, cell, pair: p, control: control !== undefined, name, store });
       });
     }
-    // Late positions first: a sequence takes from earlier ones whatever lies before the first position that one of them edits.
-    return jobs.sort((a, b) => Number(a.control) - Number(b.control) || (b.cell.positions[0] as number) - (a.cell.positions[0] as number));
+    // Edits of one run together, layer by layer, as passes that begin above the same layer go together; late positions first, because a
+    // sequence takes from another one whatever lies before the first position that either edits.
+    const order = ({ cell }: Job): number[] => [cell.target === pair.clean ? 1 : 0, cell.layer, -(cell.positions[0] as number)];
+    return jobs.sort((a, b) => {
+      const [x, y] = [order(a), order(b)];
+      const differs = x.findIndex((value, i) => value !== y[i]);
+      return differs < 0 ? 0 : (x[differs] as number) - (y[differs] as number);
+    });
   }
 
   #eachCell(p: number, control: PatchPair | undefined, visit: (entry: { cell: Cell; name: string; store: (values: PatchValues) => void }) => void): void {
@@ -243,9 +249,16 @@ class Runner {
     this.#add(last);
     const rows = new SourceRows(activations, prompts);
     for (const part of cut(jobs, ({ cell }) => this.#cellSize(cell) * 4, EDIT_BYTES)) {
-      const requests = part.map(({ cell }): SequenceRequest => ({ prompt: cell.target, interventions: [rows.intervention(cell)] }));
+      // An unedited sequence of each prompt goes before its edited ones, which take prefixes and lower layers from it.
+      const queue = part.flatMap((job, i) => (job.cell.target === part[i - 1]?.cell.target ? [job] : [undefined, job]));
+      const requests = queue.map((job, i): SequenceRequest =>
+        job === undefined ? { prompt: queue[i + 1]?.cell.target as Int32Array } : { prompt: job.cell.target, interventions: [rows.intervention(job.cell)] },
+      );
       await this.#run(requests, async (index, logits, result) => {
-        const job = part[index] as Job;
+        const job = queue[index];
+        if (job === undefined) {
+          return;
+        }
         const pair = pairs[job.pair] as PatchPair;
         await this.#finish(job, measureLogits(logits, clean.get(job.pair) as CleanLogits, pair.answer, pair.wrong), result, journal);
       });

@@ -35,7 +35,7 @@ const armResult = z.object({
   /** "all", "prompt", "completion". */
   positions: z.string(),
   neurons: z.array(z.number().int()),
-  /** `decided`: an early decision ended it before its last item. `incomplete`: items are missing (parked). */
+  /** `decided`: an early decision ended it, or its set, before its last item. `incomplete`: items are missing (parked). */
   status: z.enum(['complete', 'decided', 'incomplete']),
   /** Items of this arm; every number of the arm is over these, paired with the base on the same ones. */
   items: z.number().int(),
@@ -47,7 +47,7 @@ const armResult = z.object({
   discordant: z.object({ b: z.number().int(), c: z.number().int() }),
   /** Exact McNemar, two-sided, against the base. Null for the base. */
   p: z.number().nullable(),
-  /** The same after Holm over all sets of this model. Null for the base and for control draws. */
+  /** The same after Holm over all sets of this model. Null for the base, for control draws, and for value sets under an early rule, which has its own levels. */
   pHolm: z.number().nullable(),
   /** Answers that could not be judged: their number, share (Wilson), and the change of the share against the base. */
   unparsable: z.object({ count: z.number().int(), share: estimate, change: estimate.nullable() }),
@@ -154,6 +154,23 @@ const modelResult = z.object({
       cut: z.boolean(),
     })
     .nullable(),
+  /** Why the neutral text was not run, when it should have been. */
+  neutralSkipped: z.string().optional(),
+  /** The group-sequential rule that value sets were compared under; null when all items were run. */
+  early: z
+    .object({
+      /** Items seen at each look. */
+      looks: z.array(z.number().int()),
+      /** Chance that any set without a difference is ended, over the sweep; divided evenly over `comparisons`. */
+      alpha: z.number(),
+      comparisons: z.number().int(),
+      /** A set stops when its exact McNemar p-value is at most this, look by look. */
+      levels: z.array(z.number()),
+      spending: z.string(),
+    })
+    .nullish(),
+  /** Pairs that were given up after several failures: none of them is in any number. */
+  parked: z.array(z.object({ arm: z.string(), item: z.string(), reason: z.string() })).optional(),
   /** (arm, item) pairs made by this run, and found in the ledger; wall seconds of this run. */
   sweep: z.object({ made: z.number().int(), found: z.number().int(), seconds: z.number() }),
 });

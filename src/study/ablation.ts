@@ -1,54 +1,42 @@
 /** Ablation sweeps: value neurons of a ranked rollout against matched controls, paired by item. */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Arm } from '../ablate/arms.js';
+import type { NeutralResult } from '../ablate/neutral.js';
+import { canSpell, measureNeutral } from '../ablate/neutral.js';
 import type { NeutralText } from '../ablate/neutralText.js';
-import { measureNeutral } from '../ablate/neutral.js';
-import type { LedgerRecord, SweepOptions } from '../ablate/sweep.js';
-import { runSweep } from '../ablate/sweep.js';
-import { toScoreItem } from '../dataset/scoreItem.js';
+import { NEUTRAL_TEXT } from '../ablate/neutralText.js';
+import type { ParkedPair } from '../ablate/source.js';
+import type { LedgerRecord } from '../ablate/sweep.js';
 import type { Session } from '../model/session.js';
-import { buildInfo, native } from '../native/addon.js';
 import type { Ablation, ModelResult } from '../report/ablationSchema.js';
 import { ABLATION_FORMAT, ABLATION_VERSION } from '../report/ablationSchema.js';
 import { writeJson } from '../rollout/folder.js';
-import { createManifest, hashFiles } from '../run/manifest.js';
+import { createManifest } from '../run/manifest.js';
 import { compareArms } from './ablationCompare.js';
 import { writeTables } from './ablationTables.js';
 import type { ArmGrid } from './armPlan.js';
-import type { Prepared, RolloutSettings } from './sample.js';
-import { Judge } from './sample.js';
+import type { Prepared } from './sample.js';
+import type { PairRunOptions, SweepSettings } from './sweepRun.js';
+import { runPairs } from './sweepRun.js';
 
 /** File of the result inside the sweep's folder. */
 export const ABLATION_FILE = 'ablate.json';
 
-/** What sampling in a sweep needs. */
-export type SweepSettings = Pick<RolloutSettings, 'sampling' | 'maxTokens' | 'seed'>;
-
 /** A model's part of a sweep: its statistics, and the records behind them. */
 export interface ModelRun {
   readonly result: ModelResult;
+  /** Pairs that workers gave up. */
+  readonly parked: readonly ParkedPair[];
   /** Of all arms, the base's first. */
   readonly records: readonly { readonly arm: string; readonly records: readonly LedgerRecord[] }[];
 }
 
 /** What a run of one model may be told. */
-export interface AblationOptions extends Pick<SweepOptions, 'directory' | 'signal' | 'onProgress'> {
+export interface AblationOptions extends Omit<PairRunOptions, 'shard'> {
   /** Name of the model in the results. Default: the file's name. */
   readonly name?: string;
   /** Text on which KL and perplexity of every arm are measured; null for none. */
   readonly neutral: NeutralText | null;
-}
-
-/** What determines an outcome besides prompt, sampling and edit. Cost: reads the model file once. Errors: IO, ABORTED, those of the scorer. */
-export async function sweepInputs(session: Session, prepared: Prepared, judge: Judge, signal?: AbortSignal): Promise<SweepOptions['inputs']> {
-  const checks = [...new Set(prepared.problems.map(({ check }) => check))];
-  return {
-    model: await hashFiles(session.model.files, signal),
-    llamaCpp: buildInfo().llamaRelease,
-    devices: native().devices().map(({ name }) => name),
-    template: prepared.template,
-    checks: await Promise.all(checks.map(async (check) => (await judge.scorer(check)).fingerprint)),
-  };
 }
 
 /**
@@ -56,33 +44,39 @@ export async function sweepInputs(session: Session, prepared: Prepared, judge: J
  * Nothing but the ledgers is written: see {@link saveAblation}. Errors: those of `runSweep` and `measureNeutral`.
  */
 export async function runAblation(session: Session, prepared: Prepared, arms: readonly Arm[], settings: SweepSettings, options: AblationOptions): Promise<ModelRun> {
-  await using judge = new Judge();
-  const { directory, signal, onProgress } = options;
-  const inputs = await sweepInputs(session, prepared, judge, signal);
-  const sweep = await runSweep(session, {
-    directory,
-    signal,
-    onProgress,
-    ...settings,
-    arms,
-    items: prepared.problems,
-    prompt: prepared.prompt,
-    judge: (problem, text) => judge.score(problem.check, toScoreItem(problem, text)),
-    inputs,
-  });
-  const text = options.neutral;
-  const neutral = text === null ? undefined : await measureNeutral(session, arms, text, { directory, signal, inputs: { model: inputs.model, llamaCpp: inputs.llamaCpp, devices: inputs.devices } });
+  const { directory, signal, name: _name, neutral: _neutral, ...running } = options;
+  const { sweep, inputs } = await runPairs(session, prepared, arms, settings, { ...running, directory, signal });
+  const neutral = await neutralOf(session, arms, options.neutral, { directory, signal, inputs: { model: inputs.model, llamaCpp: inputs.llamaCpp, devices: inputs.devices, gpuLayers: inputs.gpuLayers, ...session.numerics } });
   const records = arms.map((arm, i) => ({ arm: arm.name, records: (sweep.records[i] ?? []).filter((record) => record !== undefined) }));
-  const outcomes = arms.map((arm, i) => ({ arm, outcomes: records[i]?.records ?? [], neutral: neutral?.arms[i] ?? null }));
-  const { path } = session.model.info;
+  const outcomes = arms.map((arm, i) => ({ arm, outcomes: records[i]?.records ?? [], decided: sweep.early?.decided.includes(arm.name) ?? false, neutral: neutral.measured?.arms[i] ?? null }));
+  const plan = sweep.early?.plan;
   const result: ModelResult = {
-    name: options.name ?? path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1),
+    name: options.name ?? basename(session.model.info.path),
     manifest: { ...(await createManifest(session, { hashModel: false })), inputs },
-    ...compareArms(outcomes, { items: prepared.problems.length }),
-    neutral: neutral?.text ?? null,
+    ...compareArms(outcomes, { items: prepared.problems.length, early: plan === undefined ? undefined : { level: plan.levels.at(-1) ?? 0 } }),
+    neutral: neutral.measured?.text ?? null,
+    ...(neutral.skipped === undefined ? {} : { neutralSkipped: neutral.skipped }),
+    early: plan === undefined ? null : { ...plan, looks: [...plan.looks], levels: [...plan.levels] },
+    ...(sweep.parked.length === 0 ? {} : { parked: [...sweep.parked] }),
     sweep: { made: sweep.made, found: sweep.found, seconds: sweep.seconds },
   };
-  return { result, records };
+  return { result, records, parked: sweep.parked };
+}
+
+/** A model whose vocabulary cannot spell the bundled text goes without; a text of the user's must work. */
+async function neutralOf(
+  session: Session,
+  arms: readonly Arm[],
+  text: NeutralText | null,
+  options: Parameters<typeof measureNeutral>[3],
+): Promise<{ measured?: NeutralResult; skipped?: string }> {
+  if (text === null) {
+    return {};
+  }
+  if (text === NEUTRAL_TEXT && !canSpell(session, text)) {
+    return { skipped: `the model's vocabulary has no tokens for the ${text.source}` };
+  }
+  return { measured: await measureNeutral(session, arms, text, options) };
 }
 
 /** What a sweep of all its models has in common. */

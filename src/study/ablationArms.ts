@@ -17,7 +17,7 @@ export type Outcome = Pick<LedgerRecord, 'item' | 'verdict' | 'reward' | 'tokens
 export interface ArmOutcomes {
   readonly arm: ArmFacts;
   readonly outcomes: readonly Outcome[];
-  /** An early decision ended the arm. */
+  /** An early decision ended the arm, or the set of its cell. */
   readonly decided?: boolean;
   readonly neutral?: ArmResult['neutral'];
 }
@@ -28,6 +28,8 @@ export interface CompareOptions {
   readonly items: number;
   /** Bootstrap resamples of every interval. Default 4000. */
   readonly resamples?: number;
+  /** Value sets were compared under a group-sequential rule: the level of its last look. */
+  readonly early?: { readonly level: number } | undefined;
 }
 
 /** Sets that are put to the test; other sets (bottom, largest) only stand beside. */
@@ -91,7 +93,7 @@ export function armResult({ arm, outcomes, decided, neutral }: ArmOutcomes, base
     kind,
     positions,
     neurons: [...neurons],
-    status: after.length >= items ? 'complete' : decided === true ? 'decided' : 'incomplete',
+    status: decided === true ? 'decided' : after.length >= items ? 'complete' : 'incomplete',
     items: after.length,
     accuracy: share(after, rewardOf),
     change: compared?.change ?? null,

@@ -21,7 +21,7 @@ const POWER = 0.8;
 /**
  * Compares every arm with the base, and every set with the control draws of its cell. `arms[0]` is the base. Families of
  * Holm's correction: McNemar over all sets (arms that are no control draws); rank p-values over the value sets, for each
- * control on its own. Answers that could not be judged count as wrong, in base and arms alike. O(arms × items × resamples).
+ * control on its own. Under an early rule value sets are decided by that rule instead of Holm. Answers that could not be judged count as wrong, in base and arms alike. O(arms × items × resamples).
  */
 export function compareArms(arms: readonly ArmOutcomes[], options: CompareOptions): ComparedArms {
   const judged = judgeArms(arms, options);
@@ -32,16 +32,19 @@ export function compareArms(arms: readonly ArmOutcomes[], options: CompareOption
 export function judgeArms(arms: readonly ArmOutcomes[], options: CompareOptions): Omit<ComparedArms, 'detectable'> {
   const baseOutcomes = arms[0]?.outcomes ?? [];
   const raw = arms.map((arm) => armResult(arm, baseOutcomes, options));
-  const sets = raw.filter(({ role }) => role === 'set');
+  const sequential = (arm: ArmResult): boolean => options.early !== undefined && isValueSet(arm);
+  const sets = raw.filter((arm) => arm.role === 'set' && !sequential(arm));
   const adjusted = holm(sets.map(({ p }) => p ?? 1));
-  const results = raw.map((arm): ArmResult => (arm.role === 'set' ? { ...arm, pHolm: adjusted[sets.indexOf(arm)] ?? null } : arm));
+  const results = raw.map((arm): ArmResult => (sets.includes(arm) ? { ...arm, pHolm: adjusted[sets.indexOf(arm)] ?? null } : arm));
   const [base, ...others] = results as [ArmResult, ...ArmResult[]];
   const comparisons = withHolm(compareWithControls(others, arms), others);
+  const differs = (arm: ArmResult): boolean =>
+    sequential(arm) ? arm.status === 'decided' || (arm.items === options.items && (arm.p ?? 1) <= (options.early?.level ?? 0)) : (arm.pHolm ?? 1) <= ALPHA;
   return {
     base,
     arms: others,
     comparisons,
-    verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, base, comparisons.filter((entry) => entry.arm === arm.name))),
+    verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, { base, comparisons: comparisons.filter((entry) => entry.arm === arm.name), differs: differs(arm) })),
   };
 }
 

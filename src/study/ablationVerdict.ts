@@ -15,12 +15,22 @@ const percent = (value: number | null): string => (value === null ? 'unknown' : 
 /** A p-value with two digits. */
 export const pText = (p: number): string => (p < 1e-4 ? p.toExponential(1) : String(Number(p.toPrecision(2))));
 
-/** The verdict on one value set; `comparisons` are its own. */
-export function verdictOf(arm: ArmResult, base: ArmResult, comparisons: readonly Comparison[]): Verdict {
-  const { kind, reason } = decide(arm, base, comparisons);
+/** What a verdict rests on besides the set's own numbers. */
+export interface Evidence {
+  readonly base: ArmResult;
+  /** Of this set. */
+  readonly comparisons: readonly Comparison[];
+  /** Its accuracy differs significantly from the base's, all sets of the sweep considered. */
+  readonly differs: boolean;
+}
+
+/** The verdict on one value set. */
+export function verdictOf(arm: ArmResult, evidence: Evidence): Verdict {
+  const { base, comparisons } = evidence;
+  const { kind, reason } = decide(arm, evidence);
   const low = arm.change?.low ?? null;
   const high = arm.change?.high ?? null;
-  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${points(low)}, ${points(high)}], McNemar p ${pText(arm.p ?? 1)}, ${pText(arm.pHolm ?? 1)} after Holm`;
+  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${points(low)}, ${points(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
   const controls = comparisons.map(
     ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
   );
@@ -33,7 +43,7 @@ interface Decision {
   readonly reason: string;
 }
 
-function decide(arm: ArmResult, base: ArmResult, comparisons: readonly Comparison[]): Decision {
+function decide(arm: ArmResult, { base, comparisons, differs }: Evidence): Decision {
   const decisive = comparisons.filter((entry) => entry.decisive);
   const change = arm.change?.value ?? null;
   if (change === null) {
@@ -42,14 +52,13 @@ function decide(arm: ArmResult, base: ArmResult, comparisons: readonly Compariso
   if (decisive.length === 0) {
     return { kind: 'noControls', reason: 'no control was run, so nothing about this set follows from it.' };
   }
-  const significant = (arm.pHolm ?? 1) <= ALPHA;
-  if (significant && change > 0) {
+  if (differs && change > 0) {
     return { kind: 'raised', reason: 'accuracy rises. Controls are not compared in this direction.' };
   }
   // the control that the set stands out least from
   const hardest = decisive.reduce((a, b) => ((b.rankPHolm ?? b.rankP) > (a.rankPHolm ?? a.rankP) ? b : a));
   const controls = decisive.map(({ control }) => control).join(' and ');
-  return significant ? decideFall(hardest, controls) : decideNone(arm, base, hardest, controls);
+  return differs ? decideFall(hardest, controls) : decideNone(arm, base, hardest, controls);
 }
 
 /** Accuracy falls significantly: is it this set, or would any have done? */

@@ -56,12 +56,12 @@ export function metricMap(map: PatchMap, metric: PatchMetric, base: readonly Pai
   };
 }
 
-/** The token of a column where all prompts of all pairs have the same one; for a single pair "clean → corrupted" where they differ. */
+/** The token of a column where all prompts of all pairs have the same one; for a single pair "clean→corrupted" where they differ. */
 function tokenAt(pairs: readonly PatchPair[], offset: number, piece: (token: number) => string): string | null {
   const at = (tokens: Int32Array): number | undefined => tokens.at(offset);
   const tokens = new Set(pairs.flatMap(({ clean, corrupted }) => [at(clean), at(corrupted)]));
   const all = [...tokens].filter((token): token is number => token !== undefined).map(piece);
-  return tokens.size === 1 || pairs.length === 1 ? all.join(' → ') : null;
+  return tokens.size === 1 || pairs.length === 1 ? all.join('→') : null;
 }
 
 /** All metrics of all maps. `piece`: text of a token. */

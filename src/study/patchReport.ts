@@ -49,7 +49,7 @@ async function heatMap({ map, result, id }: Shown, what: 'effect' | 'control'): 
     columns,
     rows,
     scale: { title: `${effect}, ${METRIC_NAMES[result.metric]}`, domain: SCALE, middle: 0 },
-    width: Math.max(520, Math.min(1280, 100 + 22 * columns.length)),
+    width: Math.max(520, Math.min(1280, 100 + (columns.length > 14 ? 24 : 42) * columns.length)),
   });
   const title = what === 'effect' ? `${effect} by layer and ${map.kind === 'positions' ? 'position' : 'group of neurons'}` : "The same with another pair's activations: the null map";
   return figure({

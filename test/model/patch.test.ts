@@ -4,6 +4,8 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { parquetReadObjects } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
 import type { Session, SessionOptions } from '../../src/index.js';
 import { loadModel } from '../../src/index.js';
 import type { Site } from '../../src/model/sites.js';
@@ -13,6 +15,13 @@ import type { PatchMode, PatchValues } from '../../src/patch/metrics.js';
 import type { PatchPair } from '../../src/patch/pairs.js';
 import type { PatchRunOptions, PatchRunResult } from '../../src/patch/run.js';
 import { PATCH_LEDGER, runPatches } from '../../src/patch/run.js';
+import type { PairSource, RawPair } from '../../src/patch/pairs.js';
+import { resolvePairs } from '../../src/patch/pairs.js';
+import type { Patching } from '../../src/report/patchSchema.js';
+import { patchSchema } from '../../src/report/patchSchema.js';
+import { neuronGroups, parseGroups } from '../../src/study/patchGroups.js';
+import { renderPatchReport } from '../../src/study/patchReport.js';
+import { PATCH_FILES, runPatching } from '../../src/study/patching.js';
 import { oraclePath } from '../helpers/oracle.js';
 
 type Metrics = [difference: number, probability: number, kl: number];
@@ -172,5 +181,74 @@ describe('ledger', () => {
       const whole = await go(session);
       expect(whole.maps).toEqual(again.maps);
     });
+  });
+});
+
+describe('a planted causal neuron', () => {
+  const CARRIER = 37;
+  const GOOD = 'srbtlkup';
+  const BAD = 'fjmxcevh';
+  /** The letters before the last differ too, which the model ignores. */
+  const source: PairSource = {
+    name: 'planted', unit: 'pair', skipped: [],
+    pairs: Array.from(GOOD, (good, i) => ({ line: i + 1, id: `p${i}`, clean: `z${GOOD[(i + 3) % 8] ?? ''}q${good}`, corrupted: `z${BAD[(i + 5) % 8] ?? ''}q${BAD[i] ?? ''}`, answer: 'y', wrong: 'n' })),
+  };
+
+  async function maps(file: string): Promise<Patching> {
+    await using model = await loadModel(`models/${file}`, { gpuLayers: 0, isolate: false });
+    await using session = model.createSession({ ...EXACT, parallel: 16 });
+    const layers = [0, 1, 2];
+    const groups = await neuronGroups({ spec: parseGroups('blocks:8'), site: 'residPost', layers, width: () => 64 });
+    return await runPatching(session, resolvePairs(model, source), { modes: ['denoising', 'noising'], sites: ['residPost'], layers, offsets: 'all', groups: new Map([['residPost', groups]]), groupPositions: 'all', control: true, seed: 1 }, { directory, source: 'planted', session: {} });
+  }
+
+  test('its block and the last position carry the answer, in both directions and at every layer', async () => {
+    const patching = await maps('planted.gguf');
+    expect(patchSchema.parse(JSON.parse(await readFile(join(directory, PATCH_FILES.json), 'utf8')))).toEqual(JSON.parse(JSON.stringify(patching)));
+    expect(patching).toMatchObject({ metric: 'logit-diff', skipped: [], notes: [] });
+    expect(patching.maps.map(({ kind, mode }) => `${kind} ${mode}`)).toEqual(['positions denoising', 'positions noising', 'groups denoising', 'groups noising']);
+    for (const map of patching.maps) {
+      const [result] = map.metrics;
+      const carries = (column: number): boolean => (map.kind === 'groups' ? column === Math.floor(CARRIER / 8) : column === map.columns.length - 1);
+      result?.cells.forEach((row) => row.forEach(({ effect, p }, column) => {
+        // the final norm makes a little of every coordinate matter
+        expect({ map: map.kind, column, near: Math.abs((effect.value ?? NaN) - (carries(column) ? 1 : 0)) < 0.1, n: effect.n }).toEqual({ map: map.kind, column, near: true, n: 8 });
+        expect(carries(column) ? p : 1).toBeLessThanOrEqual(carries(column) ? 2 ** -7 : 1);
+      }));
+    }
+    expect(patching.findings[0]).toBe('8 pairs; logit difference at the last position.');
+
+    const file = await readFile(join(directory, PATCH_FILES.table));
+    const rows = await parquetReadObjects({ file: file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength), compressors });
+    expect(rows).toHaveLength(patching.maps.reduce((sum, { metrics, layers, columns }) => sum + metrics.length * layers.length * columns.length, 0));
+    expect(rows[0]).toMatchObject({ kind: 'positions', mode: 'denoising', site: 'residPost', layer: 0, position: 0, metric: 'logit-diff', pairs: 8 });
+
+    const page = await renderPatchReport(patching);
+    expect(page).toBe(await renderPatchReport(patching));
+    expect(page).toMatch(/<path [^>]*><title>layer 0, neurons 32–39: 0\.9\d\d|<path [^>]*><title>layer 0, neurons 32–39: 1\.0\d\d/);
+    expect(page).not.toMatch(/(?:src|href)="(?!#)/);
+  });
+
+  test('on the twin without it there is nothing to restore, and that is said', async () => {
+    const patching = await maps('planted-null.gguf');
+    expect(patching.maps.map(({ metrics }) => metrics[0]?.leftOut)).toEqual([8, 8, 8, 8]);
+    expect(patching.findings.join(' ')).toMatch(/no pair has a gap between clean and corrupted/);
+  });
+
+  test('pairs that do not fit the model are named with both tokenizations', async () => {
+    await using model = await loadModel('models/planted.gguf', { gpuLayers: 0, isolate: false });
+    const first = source.pairs[0] as RawPair;
+    const others: RawPair[] = [
+      { ...first, line: 2, id: 'long', corrupted: 'zzzzz' },
+      { ...first, line: 3, id: 'same', corrupted: first.clean },
+      { ...first, line: 4, id: 'answers', wrong: 'yn' },
+      { ...first, line: 5, id: 'several', answer: 'ny', wrong: 'y' },
+    ];
+    const all = { ...source, unit: 'line', pairs: [first, ...others] };
+    expect(() => resolvePairs(model, all)).toThrow(/planted: 3 bad lines.*line 2: long: clean has 6 tokens and corrupted 7.*\n {4}clean +\|.*\n {4}corrupted +\|.*line 3: same: .* the same tokens.*line 4: answers: answer "y" and wrong "yn" begin with the same token/s);
+    const resolved = resolvePairs(model, all, { skipBad: true });
+    expect(resolved.pairs.map(({ id }) => id)).toEqual(['p0', 'several']);
+    expect(resolved.skipped.map(({ line }) => line)).toEqual([2, 3, 4]);
+    expect(resolved.notes).toEqual(['several: answer "ny" is 2 tokens, |n|y|; the first one counts']);
   });
 });
