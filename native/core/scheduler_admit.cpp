@@ -111,19 +111,21 @@ uint64_t scheduler::count_shared(const edit & e, int32_t prefix, int32_t prompt_
 void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix,
                               const skip_choice & skip) {
     llama_memory_t memory = llama_get_memory(context_);
+    int32_t read = source >= 0 ? std::min(prefix, slots_[source].read_cells) : 0;
     target.recording = plan_recording(*request, edits, skip);
-    if (target.recording && skip.stored == nullptr && prefix > 0 && !stored_.copy_rows(*target.recording, prefix)) {
-        // The rows of a shared prefix are not computed. Other arms need them more than this one needs the prefix.
+    if (target.recording && skip.stored == nullptr && prefix > 0 && (read < prefix || !stored_.copy_rows(*target.recording, prefix))) {
+        // The rows of a shared prefix are not computed, and the cells of sampled tokens are not those of a pass over the
+        // prompt. Other arms need these more than this one needs the prefix.
         if (prompt_is_wanted(request->prompt, false)) {
             source = -1;
-            prefix = 0;
+            prefix = read = 0;
         } else {
             target.recording.reset();
         }
     }
     if (start_above(target, *request, skip)) {
         source = target.sequence;
-        prefix = skip.prefix;
+        prefix = read = skip.prefix;
     } else if (source == target.sequence && target.position() == 0) {
         prefix = 0;
     }
@@ -164,6 +166,7 @@ void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> r
         }
     }
     progress_.shared_tokens += prefix;
+    target.read_cells = std::min(read, prefix);
     target.edits = target.cells_edits = edits;
     target.cells_prompt_length = prompt_length;
     target.request = std::move(request);

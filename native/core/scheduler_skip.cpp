@@ -209,6 +209,7 @@ std::shared_ptr<stored_prompt> scheduler::plan_recording(const sequence_request 
 
 // The prompt has been computed: keep its rows and cells if somebody waits for them.
 void scheduler::end_prompt(slot & s) {
+    s.read_cells = s.read_cells == s.result.shared_prefix ? s.result.prompt_length : s.read_cells;
     if (s.recording && prompt_is_wanted(s.recording->tokens, true)) {
         bool complete = true;
         if (can_keep_cells(s.recording->tokens.size())) {

@@ -56,6 +56,7 @@ struct slot {
     std::unique_ptr<capture_chunk> chunk;
 
     std::vector<llama_token> cells;             // tokens in the KV cache
+    int32_t read_cells = 0;                     // of these, from the front: read as a prompt. A sampled token's cells differ in the last bits
     int32_t cells_prompt_length = 0;            // what their positions were relative to
     const compiled_edits * cells_edits = nullptr;  // under which edits they were computed
 

@@ -183,6 +183,28 @@ void test_any_company() {
     }
 }
 
+// A prompt that goes on from sampled tokens: their cells, made one at a time, are not those of a pass over the prompt.
+void test_cells_of_sampled_tokens_are_not_kept() {
+    const auto model = load("llama-q8_0");
+    run_params params;
+    params.edit_lists = arms_of_all_layers(model->info().layer_count);
+    params.capture = capture_all({site_id::resid_post}, model->info().layer_count, position_kind::s0);
+    const auto engine = open(model, {1});
+    const auto said = run(engine, params, {request(0, random_tokens(26, 20), 60)})[0].result.tokens;
+    auto prompt = random_tokens(26, 20);
+    prompt.insert(prompt.end(), said.begin(), said.end());
+    auto requests = arms_over(prompt, params.edit_lists.size(), 8, 1);
+    requests.insert(requests.begin(), request(0, random_tokens(26, 20), 60));
+    run_params apart = params;
+    apart.skip_layers = false;
+    apart.min_shared_prefix = -1;
+    const outcome full = run(open(model, {1}), apart, requests);
+    const outcome skipped = run(engine, params, requests);
+    requests.erase(requests.begin(), requests.begin() + 2);  // the base goes on from the sampled cells, as prefixes are shared
+    expect_same(full, skipped, requests, "after sampled tokens");
+    CHECK(most_skipped(skipped) > 0);
+}
+
 // A graph that is not the traced one: the pass is repeated in full, the session tries no more, the run goes on.
 void test_another_graph_falls_back() {
     const auto model = load("llama-q8_0");
@@ -298,6 +320,7 @@ int main() {
     RUN(test_prompts_beyond_the_window_fall_back);
     RUN(test_captured_layers_are_not_left_out);
     RUN(test_any_company);
+    RUN(test_cells_of_sampled_tokens_are_not_kept);
     RUN(test_another_graph_falls_back);
     return check_report();
 }
