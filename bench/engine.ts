@@ -42,8 +42,8 @@ export function captureLayers(layers: readonly number[]): NativeCapture {
   };
 }
 
-/** What an arm of the benchmark does: sets one neuron in a hundred of one layer's residual stream to zero. */
-export function zeroEdit(arm: number, layerCount: number, dModel: number, positions: 'all' | 'completion'): NativeEditList {
+/** What an arm of the benchmark does: sets one neuron in a hundred of a layer's residual stream to zero. */
+export function zeroEdit(arm: number, layerCount: number, dModel: number, positions: 'all' | 'completion', layer = arm % layerCount): NativeEditList {
   const count = Math.max(1, Math.round(dModel / 100));
   const neurons = Int32Array.from({ length: count }, (_, i) => (arm * 31 + i * 97) % dModel);
   return {
@@ -52,7 +52,7 @@ export function zeroEdit(arm: number, layerCount: number, dModel: number, positi
       {
         source: 0,
         site: 'residPost',
-        layer: arm % layerCount,
+        layer,
         op: 'set',
         neurons: Int32Array.from(new Set(neurons)).sort(),
         positions: { kind: positions },
@@ -69,6 +69,9 @@ export interface Outcome {
   results: NativeResult[];
   sharedTokens: number;
   promptTokens: number;
+  /** Prompt tokens whose lower layers were not computed, and the same × those layers. */
+  skippedTokens: number;
+  skippedLayerTokens: number;
   capturedBytes: number;
   /** Forward passes. */
   passes: number;
@@ -76,7 +79,7 @@ export interface Outcome {
 
 /** Runs `requests` to the end; captured rows are dropped at once. Rejects with the run's error. */
 export async function runToEnd(session: Session, params: NativeRunParams, requests: readonly NativeRequest[]): Promise<Outcome> {
-  const outcome: Outcome = { seconds: 0, busySeconds: 0, results: [], sharedTokens: 0, promptTokens: 0, capturedBytes: 0, passes: 0 };
+  const outcome: Outcome = { seconds: 0, busySeconds: 0, results: [], sharedTokens: 0, promptTokens: 0, skippedTokens: 0, skippedLayerTokens: 0, capturedBytes: 0, passes: 0 };
   const start = performance.now();
   await new Promise<void>((done, fail) => {
     const run = session.start(params, (events) => {
@@ -91,6 +94,8 @@ export async function runToEnd(session: Session, params: NativeRunParams, reques
           outcome.busySeconds = event.progress.busyMs / 1000;
           outcome.sharedTokens = event.progress.sharedTokens;
           outcome.promptTokens = event.progress.promptTokens;
+          outcome.skippedTokens = event.progress.skippedTokens;
+          outcome.skippedLayerTokens = event.progress.skippedLayerTokens;
           outcome.passes = event.progress.decodeCalls;
           run.close();
           if (event.error === undefined) {
@@ -112,7 +117,7 @@ export async function runToEnd(session: Session, params: NativeRunParams, reques
 }
 
 /** FNV-1a over the sampled tokens, request by request, as the reference computes it. */
-function hashTokens(results: readonly NativeResult[]): number {
+export function hashTokens(results: readonly NativeResult[]): number {
   let hash = 2166136261;
   for (const { tokens } of results) {
     for (const token of tokens) {

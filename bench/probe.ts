@@ -1,14 +1,11 @@
 /** Training value probes: ours against PyTorch on the same states, initial weights and threads. */
-import type { ChildProcessByStdio } from 'node:child_process';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import type { ProbeWeights } from '../src/probe/trainer.js';
 import { ProbeTrainer, initialWeights } from '../src/probe/trainer.js';
 import { mulberry32 } from '../src/util/random.js';
+import { LineProcess } from './lineProcess.js';
 import type { Contender, Sample } from './measure.js';
 import { compare, interleave, median, rate } from './measure.js';
 import type { Finding } from './rows.js';
@@ -49,34 +46,6 @@ interface Answer {
   seconds: number;
   losses: number[];
   torch: string;
-}
-
-/** The PyTorch process: one line in, one line out. */
-class Torch {
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #lines: AsyncIterator<string>;
-  version = '';
-
-  constructor(python: string, settings: string) {
-    this.#child = spawn(python, [SCRIPT, settings], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#child.on('error', (error) => process.stderr.write(`${python}: ${error.message}\n`));
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  async step(optimizer: string, steps: number): Promise<Answer> {
-    this.#child.stdin.write(`${optimizer} ${steps}\n`);
-    const line = await this.#lines.next();
-    if (line.done === true) {
-      throw new Error('the PyTorch process ended; its message is above');
-    }
-    const answer = JSON.parse(line.value) as Answer;
-    this.version = answer.torch;
-    return answer;
-  }
-
-  close(): void {
-    this.#child.stdin.end();
-  }
 }
 
 function makeTrainer(data: Data, threads: number): ProbeTrainer {
@@ -133,19 +102,21 @@ const OPTIMIZERS = ['fused', 'default'] as const;
 async function measure(folder: string, python: string, setup: Setup): Promise<Finding[]> {
   const { threads, repetitions } = setup.settings;
   const data = makeData();
-  const torch = new Torch(python, writeSettings(folder, data, threads));
+  const torch = new LineProcess<Answer>(python, [SCRIPT, writeSettings(folder, data, threads)]);
   await using trainer = makeTrainer(data, threads);
   const steps = repetitions === 1 ? 1 : 4;
   const losses = new Map<string, number[]>();
+  let version = '';
   const contender = (name: string, work: (steps: number) => Promise<Answer>): Contender => ({
     name,
     run: async (): Promise<Sample> => {
       const answer = await work(steps);
       losses.set(name, answer.losses);
+      version = answer.torch === '' ? version : answer.torch;
       return { seconds: answer.seconds, busySeconds: answer.seconds, units: steps * ROWS };
     },
   });
-  const contenders = [contender('ours', ours(data, trainer)), ...OPTIMIZERS.map((name) => contender(name, async (n) => torch.step(name, n)))];
+  const contenders = [contender('ours', ours(data, trainer)), ...OPTIMIZERS.map((name) => contender(name, async (n) => torch.ask(`${name} ${n}`)))];
   const samples = await interleave(contenders, repetitions, (round) => setup.report(`probe training, round ${round + 1} of ${repetitions}`));
   torch.close();
   const speed = (name: string): number => median((samples.get(name) ?? []).map(rate));
@@ -164,7 +135,7 @@ async function measure(folder: string, python: string, setup: Setup): Promise<Fi
       spread,
       decodeRatio: null,
       note:
-        `PyTorch ${torch.version}, AdamW ${better} (${other}: ${speed(other).toFixed(0)} states/s); ${SHAPE.layers} layers, ` +
+        `PyTorch ${version}, AdamW ${better} (${other}: ${speed(other).toFixed(0)} states/s); ${SHAPE.layers} layers, ` +
         `${SHAPE.trajectories} trajectories of ${SHAPE.length} states per step. ` +
         (apart <= TOLERANCE ? 'Both sides have the same losses.' : `WARNING: the losses of the two sides differ by ${apart.toExponential(1)}.`),
     },
