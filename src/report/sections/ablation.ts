@@ -91,19 +91,19 @@ ${armTable(model)}
 <div class="pair">${factsTable(ablation, model)}${drawTable(model)}</div>`;
 }
 
-/** The section on a sweep. Cost: two plots per setting. */
-export async function ablationSection(ablation: Ablation, id: string): Promise<Html> {
+/** The section on a sweep; `notes` say what it left out. Cost: two plots per setting. */
+export async function ablationSection(ablation: Ablation, id: string, notes: readonly string[] = []): Promise<Html> {
   const parts = [];
   for (const [i, model] of ablation.models.entries()) {
     parts.push(await modelPart(ablation, model, `${id}-ablation-${i}`));
   }
   return html`<section id="${id}-ablation"><h3>What happens when they are taken away: ablation</h3>
+${notes.length === 0 ? null : html`<p>${notes.map(visibleText).join(' ')}</p>`}
 ${parts}</section>`;
 }
 
 /** The section where there was no sweep: why. */
-export function noAblation(id: string, note: string | null): Html {
+export function noAblation(id: string, notes: readonly string[]): Html {
   return html`<section id="${id}-ablation"><h3>What happens when they are taken away: ablation</h3>
-<p>No neurons were taken away here${note === null ? '' : html`: ${visibleText(note)}`}. Whether the model uses what the probe reads is therefore open.</p></section>`;
+<p>No neurons were taken away here. ${notes.map(visibleText).join(' ')} Whether the model uses what the probe reads is open.</p></section>`;
 }
-
