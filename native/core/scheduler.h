@@ -120,6 +120,8 @@ class scheduler {
     std::vector<size_t> block_row_bytes_;
     std::vector<int32_t> block_widths_;
     std::vector<slot> slots_;
+    std::vector<uint64_t> started_;  // [sequence] number of the request that began there last, from 1
+    uint64_t starts_ = 0;
     std::vector<hook_row> rows_;
     llama_batch batch_{};
     bool batch_ready_ = false;
