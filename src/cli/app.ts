@@ -13,6 +13,7 @@ import { generateCommand } from './generate.js';
 import { datasetCommand } from './dataset.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
+import { mergeCommand } from './merge.js';
 import { GENERAL_OPTIONS } from './options.js';
 import { patchCommand } from './patch.js';
 import { probeCommand, rankCommand, reportCommand } from './probe.js';
@@ -22,6 +23,7 @@ import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
 import { studyCommand } from './study.js';
+import { workerCommand } from './worker.js';
 import { transferCommand } from './transfer.js';
 import { valuesCommand } from './values.js';
 
@@ -39,6 +41,8 @@ export const COMMANDS: readonly Command[] = [
   reportCommand,
   studyCommand,
   ablateCommand,
+  mergeCommand,
+  workerCommand,
   patchCommand,
   valuesCommand,
   confidenceCommand,
