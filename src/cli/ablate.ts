@@ -9,12 +9,14 @@ import type { ParkedPair } from '../ablate/source.js';
 import type { SweepProgress } from '../ablate/sweep.js';
 import type { Session, SessionOptions } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
+import { writeAblationReport } from '../report/ablationReport.js';
 import type { ModelRun, SweepFacts } from '../study/ablation.js';
 import { ABLATION_FILE, runAblation, saveAblation } from '../study/ablation.js';
 import type { ArmGrid, ArmPlan } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
+import { STUDY_FILES } from '../study/study.js';
 import type { PairRunOptions } from '../study/sweepRun.js';
 import { runPairs } from '../study/sweepRun.js';
 import { duration, printPlan } from './ablatePlan.js';
@@ -123,6 +125,7 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
   }
   if (finished.length > 0 && facts !== undefined) {
     const result = await saveAblation(flags.output, finished, facts);
+    await writeAblationReport(result, join(flags.output, STUDY_FILES.report));
     printAblation(result, join(flags.output, ABLATION_FILE), io);
     refuseParked(finished.flatMap(({ parked }) => parked), flags);
   }
