@@ -91,6 +91,17 @@ describe('renderAblationReport', () => {
     expect(await renderAblationReport({ ...example, models: [wrong] })).toContain('THESE DIFFER');
   });
 
+  test('what was given up, ended early or not measured is said', async () => {
+    const own = model(example);
+    const parked = Array.from({ length: 7 }, (_, i) => ({ arm: 'top', item: `p${i}`, reason: 'crash <i>' }));
+    const early = { looks: [50, 100], alpha: 0.05, comparisons: 4, levels: [0.001, 0.02], spending: "O'Brien-Fleming" };
+    const text = await renderAblationReport({ ...example, models: [{ ...own, parked, early, neutral: null, neutralSkipped: 'no room' }] });
+    expect(text).toMatch(/7 pairs of arm and item failed again and again and are in no number: top on p0 \(crash &lt;i&gt;\);.*; …/);
+    expect(text).toMatch(/a set ends when its p is at most 0\.001, 0\.02 after 50, 100 items \(O&#39;Brien-Fleming, α 0\.05 over 4 sets\)/);
+    expect(text).toContain('no room');
+    expect(markup).not.toMatch(/given up|early decision/);
+  });
+
   test('nothing but a base, several models, more settings than panes', async () => {
     const own = model(example);
     const bare = { ...own, arms: [], comparisons: [], verdicts: [], neutral: null, base: { ...own.base, neutral: null, accuracy: { value: null, low: null, high: null, n: 0 } } };
@@ -143,7 +154,7 @@ describe('in words', () => {
   };
 
   test.each([
-    [['noEffect'], /^No effect beyond matched controls in the one value set; with probability 80 % 100 items/],
+    [['noEffect'], /^No effect beyond matched controls in the one value set; with probability 80 % 100 items show a fall of/],
     [['noEffect', 'controlsCostAsMuch'], /^No effect beyond matched controls in any of 2 value sets \(1 cost accuracy, but so did the controls\); /],
     [['noEffect', 'beyond', 'cannotTell'], /^Taking away value neurons costs accuracy beyond the controls in 1 of 3 value sets \(most: .*rank p .* of 39 draws\)\.$/],
     [['beyond', 'beyond'], /in 2 of 2 value sets .*\. 1 of them show signs of completions that no longer end/],
