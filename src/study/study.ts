@@ -117,19 +117,22 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
     ranked.push({ ...work, probe: probe.result, rank: rank.result });
   }
   await ablateAll(options, ranked, manifest, note);
-  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, whyNot(options));
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, (name) => whyNoSweep(options, name));
 }
 
-/** Why a data set of this study has no sweep. */
-function whyNot({ ablate }: StudyOptions): string {
-  return ablate === undefined ? 'The sweep was switched off (--no-ablate).' : `The sweep was asked for other data sets alone (--ablate-datasets ${ablate.datasets?.join(',') ?? ''}).`;
+/** Why a data set of this study has no sweep; undefined when it has one. */
+function whyNoSweep({ ablate }: StudyOptions, name: string): string | undefined {
+  if (ablate === undefined) {
+    return 'The sweep was switched off (--no-ablate).';
+  }
+  return ablate.datasets?.includes(name) === false ? `The sweep was asked for other data sets alone (--ablate-datasets ${ablate.datasets.join(',')}).` : undefined;
 }
 
 type Note = (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void;
 
 async function ablateAll(options: StudyOptions, works: readonly SweptWork[], manifest: Study['manifest'], note: Note): Promise<void> {
   const { ablate } = options;
-  const chosen = works.filter(({ dataset }) => ablate !== undefined && (ablate.datasets === undefined || ablate.datasets.includes(dataset.name)));
+  const chosen = works.filter(({ dataset }) => whyNoSweep(options, dataset.name) === undefined);
   if (ablate === undefined || chosen.length === 0) {
     return;
   }
@@ -165,10 +168,10 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: No
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
-async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, whyNot: string): Promise<Study> {
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, why: (name: string) => string | undefined): Promise<Study> {
   const datasets: DatasetResult[] = [];
   for (const name of names) {
-    datasets.push(await datasetResult(join(directory, name), name, whyNot));
+    datasets.push(await datasetResult(join(directory, name), name, why(name)));
   }
   const study: Study = {
     format: STUDY_FORMAT,
@@ -186,8 +189,8 @@ async function composeStudy(directory: string, names: readonly string[], parts: 
   return study;
 }
 
-/** Result of one data set, from its folder. Errors: IO when a stage is missing. */
-async function datasetResult(directory: string, name: string, whyNoSweep: string): Promise<DatasetResult> {
+/** Result of one data set, from its folder; `noSweep` says why its sweep is none of the study's. Errors: IO when a stage is missing. */
+async function datasetResult(directory: string, name: string, noSweep: string | undefined): Promise<DatasetResult> {
   const path = join(directory, ANALYSIS_FILES.rank);
   let text: string;
   try {
@@ -208,14 +211,14 @@ async function datasetResult(directory: string, name: string, whyNoSweep: string
     format: about?.dataset?.format ?? 'unknown',
     sha256: about?.dataset?.sha256 ?? '',
     ...result,
-    ...(await sweepResult(directory, whyNoSweep)),
+    ...(noSweep === undefined ? await sweepResult(directory) : { ablation: null, ablationNotes: [noSweep] }),
   };
 }
 
-/** Why a data set of an earlier study had no sweep. */
-function whyBefore(before: Study | undefined, name: string): string {
-  const dataset = before?.datasets.find((one) => one.name === name && one.ablation === null);
-  return dataset?.ablationNotes.join(' ') ?? 'A sweep is run by `rewardlens study`, or by `rewardlens ablate` with a report of its own.';
+/** Why a data set of an earlier study had no sweep; undefined when it had one. */
+function whyBefore(before: Study | undefined, name: string): string | undefined {
+  const dataset = before?.datasets.find((one) => one.name === name);
+  return dataset === undefined ? 'A sweep is run by `rewardlens study`, or by `rewardlens ablate` with a report of its own.' : dataset.ablation === null ? dataset.ablationNotes.join(' ') : undefined;
 }
 
 /** The one data set of a rollout folder. */

@@ -171,12 +171,12 @@ async function readAblation(path: string): Promise<Ablation> {
   return parseAblation(parseJson(await readFile(path, 'utf8'), path), path);
 }
 
-/** Outcome of a folder's sweep for its study; `why` there is none, if there is none that belongs to its probes. Errors: IO, those of the schema. */
-export async function sweepResult(directory: string, why: string): Promise<Pick<DatasetResult, 'ablation' | 'ablationNotes'>> {
+/** Outcome of a folder's sweep for its study; none when it was of other probes than the folder holds now. Errors: IO, those of the schema. */
+export async function sweepResult(directory: string): Promise<Pick<DatasetResult, 'ablation' | 'ablationNotes'>> {
   const stage = await readStageResult<SweepStage>(join(directory, ANALYSIS_FILES.sweep));
   const probe = await readStageResult<ProbeStage>(join(directory, ANALYSIS_FILES.probe));
   if (stage === undefined || stage.probesSha256 !== probe?.probesSha256) {
-    return { ablation: null, ablationNotes: [why] };
+    return { ablation: null, ablationNotes: ['The sweep in the folder is of other probes; run `rewardlens study` again.'] };
   }
   return { ablation: await readAblation(join(directory, ANALYSIS_FILES.sweepFolder, ABLATION_FILE)), ablationNotes: [...stage.notes] };
 }
