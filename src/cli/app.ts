@@ -11,6 +11,7 @@ import { EXIT, UsageError, errorToJson, errorToText } from './errors.js';
 import { Flags } from './flags.js';
 import { generateCommand } from './generate.js';
 import { datasetCommand } from './dataset.js';
+import { dopamineCommand } from './dopamine.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
 import { mergeCommand } from './merge.js';
@@ -45,6 +46,7 @@ export const COMMANDS: readonly Command[] = [
   workerCommand,
   patchCommand,
   valuesCommand,
+  dopamineCommand,
   confidenceCommand,
   transferCommand,
   quantizeCommand,
