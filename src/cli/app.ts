@@ -23,6 +23,7 @@ import { quantizeCommand } from './quantize.js';
 import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
+import { searchCommand } from './search.js';
 import { studyCommand } from './study.js';
 import { workerCommand } from './worker.js';
 import { transferCommand } from './transfer.js';
@@ -48,6 +49,7 @@ export const COMMANDS: readonly Command[] = [
   valuesCommand,
   dopamineCommand,
   confidenceCommand,
+  searchCommand,
   transferCommand,
   quantizeCommand,
 ];
