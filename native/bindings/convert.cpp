@@ -362,6 +362,7 @@ std::unique_ptr<sequence_request> read_request(const Napi::Object & object) {
     out->stop = read_strings(object, "stop");
     out->statistics = read_bool(object, "statistics", false);
     out->ignore_eog = read_bool(object, "ignoreEog", false);
+    out->prompt_cells_only = read_bool(object, "promptCellsOnly", false);
     return out;
 }
 

@@ -152,6 +152,8 @@ class scheduler {
     std::vector<int> entry_ordinals_;
     stored_prompts stored_;
     std::vector<uint8_t> copies_pending_;   // [sequence] is the source of a KV copy that the next pass makes
+    std::vector<uint64_t> started_;  // [sequence] number of the request that began there last, from 1
+    uint64_t starts_ = 0;
     std::vector<hook_row> rows_;
     llama_batch batch_{};
     bool batch_ready_ = false;

@@ -20,9 +20,18 @@ const compiled_edits * scheduler::edits_of(const sequence_request & request) con
     return &compiled_[request.edits];
 }
 
+// Free slots whose request began longest ago first: what ran last is what a request to come most likely goes on from.
 void scheduler::admit() {
-    for (slot & s : slots_) {
-        if (!s.active() && !admit_into(s)) {
+    started_.resize(slots_.size());
+    std::vector<size_t> free;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].active()) {
+            free.push_back(i);
+        }
+    }
+    std::stable_sort(free.begin(), free.end(), [this](size_t a, size_t b) { return started_[a] < started_[b]; });
+    for (const size_t i : free) {
+        if (!admit_into(slots_[i])) {
             return;  // nothing (yet) for this slot, so nothing for the others
         }
     }
@@ -165,6 +174,7 @@ void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> r
             target.result.entropies.reserve(request->max_tokens);
         }
     }
+    started_[target.sequence] = ++starts_;
     progress_.shared_tokens += prefix;
     target.read_cells = std::min(read, prefix);
     target.edits = target.cells_edits = edits;

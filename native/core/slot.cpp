@@ -44,6 +44,9 @@ int32_t shareable_prefix(const std::vector<llama_token> & source_tokens, int32_t
         limit = std::min(limit, plan.positions.first(prompt_length));
     }
     limit = std::min(limit, static_cast<int32_t>(source_tokens.size()));
+    if (request.prompt_cells_only) {
+        limit = std::min(limit, source_prompt_length);
+    }
     int32_t common = 0;
     while (common < limit && source_tokens[common] == request.prompt[common]) {
         ++common;

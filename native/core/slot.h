@@ -22,6 +22,7 @@ struct sequence_request {
     std::vector<std::string> stop;
     bool statistics = false;  // log-probability and entropy of every sampled token
     bool ignore_eog = false;  // go on after an end-of-generation token
+    bool prompt_cells_only = false;  // takes no cells of sampled tokens: a batch of one row made them with other kernels
 };
 
 enum class finish_reason : uint8_t { prompt, eog, stop, length, context };

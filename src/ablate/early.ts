@@ -72,7 +72,7 @@ export class EarlyRule {
       const { b, c } = complete ? discordantPairs(base, own) : { b: 0, c: 0 };
       if (sequentialDecision(this.#looks, items, b, c) === 'different') {
         const cell = cellOf(entry);
-        stopped.push(arm, ...this.active.filter((other) => this.#arms[other]?.role === 'control' && cellOf(this.#arms[other] as EarlyArm) === cell));
+        stopped.push(arm, ...this.active.filter((other) => this.#arms[other]?.role === 'control' && cellOf(this.#arms[other]) === cell));
       }
     }
     stopped.forEach((arm) => this.#active.delete(arm));

@@ -42,7 +42,7 @@ export class Lane {
   /** Pairs finished. */
   finished = 0;
   /** Why the lane has ended; undefined as long as it runs, and when it was closed. */
-  failure: unknown;
+  failure: Error | undefined;
 
   constructor(session: Session, arms: readonly (readonly Intervention[])[], settings: RequestSettings) {
     this.#session = session;
@@ -52,9 +52,9 @@ export class Lane {
 
   /** Runs a job. Errors: those of its sequences; see {@link Lane}. */
   async submit(data: JobData): Promise<JobResult> {
-    return await new Promise<JobResult>((resolve, reject) => {
+    return new Promise<JobResult>((resolve, reject) => {
       if (this.failure !== undefined) {
-        reject(this.failure as Error);
+        reject(this.failure);
         return;
       }
       const task: Task = { data, outcomes: data.pairs.map(() => undefined), missing: data.pairs.length, resolve, reject };
@@ -82,7 +82,7 @@ export class Lane {
         }
       }
     } catch (error) {
-      this.failure = error;
+      this.failure = error instanceof Error ? error : new Error(String(error));
       this.#tasks.forEach((task) => task.reject(error));
       this.#tasks.clear();
       throw error;

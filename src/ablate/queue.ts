@@ -9,7 +9,7 @@ import type { Pair } from './pairs.js';
 import type { QueueConnection } from './queueConnection.js';
 import { openQueue, openRedis } from './queueConnection.js';
 import type { EngineFacts, JobData, JobResult, SweepNotice } from './queueFormat.js';
-import { NOTICES, armsKey, packInterventions } from './queueFormat.js';
+import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions } from './queueFormat.js';
 import type { PairOutcome, PairSource, ParkedPair, RequestSettings } from './source.js';
 
 /** Arms of an item that go to one worker together. */
@@ -89,7 +89,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
       settings,
       arms: arms.length,
       pairsPerJob: Math.min(PAIRS_PER_JOB, arms.length),
-      tries: options.tries ?? 3,
+      tries: options.tries ?? DEFAULT_TRIES,
     };
     const connection = await openRedis(options.url);
     const source = new QueueSource(connection, await openQueue(connection, notice.id), notice, sweep);

@@ -1,5 +1,5 @@
 /** Connections to the Redis server of a queue; nothing of it is loaded without a queue. */
-import type { ConnectionOptions, Queue, QueueOptions } from 'bullmq';
+import type { Queue, QueueOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
 import { PREFIX } from './queueFormat.js';
@@ -16,7 +16,7 @@ const isRedisUrl = (text: string): boolean => URL.canParse(text) && ['redis:', '
 /** The URL without user and password, for messages. Errors: INVALID_ARGUMENT. */
 export function shownUrl(url: string): string {
   if (!isRedisUrl(url)) {
-    throw invalidArgument('queue', 'redis://host:port or rediss://host:port', url);
+    throw invalidArgument('--queue', 'redis://host:port or rediss://host:port', url);
   }
   const { protocol, host, pathname } = new URL(url);
   return `${protocol}//${host}${pathname}`;
@@ -66,7 +66,7 @@ export async function openRedis(url: string): Promise<QueueConnection> {
   lost.catch(() => undefined);
   return {
     redis,
-    options: { connection: redis as ConnectionOptions, prefix: PREFIX },
+    options: { connection: redis, prefix: PREFIX },
     lost,
     [Symbol.asyncDispose]: async () => {
       closing = true;

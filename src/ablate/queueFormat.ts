@@ -10,6 +10,9 @@ import type { RequestSettings } from './source.js';
 /** Raised when a worker of another version would misread jobs or compute something else. */
 export const PROTOCOL = 1;
 
+/** How often a job is tried, if nothing is said. */
+export const DEFAULT_TRIES = 3;
+
 /** Prefix of every key in Redis; a sweep's queue is named by its id. */
 export const PREFIX = 'rewardlens';
 /** Hash of all announced sweeps: id → {@link SweepNotice} as JSON. */

@@ -94,7 +94,7 @@ class Server {
   }
 
   async #orLost<T>(work: Promise<T>): Promise<T> {
-    return await Promise.race([work, this.#connection.lost]);
+    return Promise.race([work, this.#connection.lost]);
   }
 
   /** The first sweep that fits this worker and has work. */
@@ -187,7 +187,7 @@ class Server {
       await queue.close().catch(() => undefined);
     }
     if (lane.failure !== undefined) {
-      throw lane.failure as Error;
+      throw lane.failure;
     }
   }
 

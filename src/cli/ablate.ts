@@ -1,13 +1,28 @@
 /** `rewardlens ablate`: value neurons taken away, against matched controls, paired by item. */
+import { basename, join } from 'node:path';
 import type { Arm } from '../ablate/arms.js';
-import type { SessionOptions } from '../model/session.js';
+import { LEDGER_FILE } from '../ablate/ledger.js';
+import { DEFAULT_TRIES } from '../ablate/queueFormat.js';
+import type { Shard } from '../ablate/shard.js';
+import { shardItems } from '../ablate/shard.js';
+import type { ParkedPair } from '../ablate/source.js';
+import type { SweepProgress } from '../ablate/sweep.js';
+import type { Session, SessionOptions } from '../model/session.js';
+import { RewardLensError } from '../native/errors.js';
+import { writeAblationReport } from '../report/ablationReport.js';
+import type { ModelRun, SweepFacts } from '../study/ablation.js';
 import { ABLATION_FILE, runAblation, saveAblation } from '../study/ablation.js';
-import type { ArmGrid } from '../study/armPlan.js';
+import type { ArmGrid, ArmPlan } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
-import { join } from 'node:path';
+import { STUDY_FILES } from '../study/study.js';
+import type { PairRunOptions } from '../study/sweepRun.js';
+import { runPairs } from '../study/sweepRun.js';
+import { duration, printPlan } from './ablatePlan.js';
 import { printAblation } from './ablateResult.js';
+import type { RunFlags } from './ablateRunFlags.js';
+import { RUN_OPTIONS, readRunFlags } from './ablateRunFlags.js';
 import { ARM_OPTIONS, readArmFlags } from './armFlags.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
@@ -18,13 +33,14 @@ import { STATISTICS_OPTIONS, printPower, readNeutralText, readPower } from './po
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
 
 interface AblateFlags {
-  /** Undefined: only arms that need no ranking. */
   from: string | undefined;
+  models: readonly string[];
   model: ModelFlags;
   session: SessionOptions;
   source: DatasetSource;
   settings: RolloutSettings;
   grid: ArmGrid;
+  run: RunFlags;
   plan: boolean;
   neutral: string | undefined;
   output: string;
@@ -39,12 +55,14 @@ export const ablateCommand: Command = {
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes: where the ranking comes from; not needed for --neurons with random controls' }],
   options: {
     ...ARM_OPTIONS,
-    plan: { type: 'boolean', group: 'Arms:', describe: 'print the arms and the number of sequences, run nothing' },
+    plan: { type: 'boolean', group: 'Arms:', describe: 'print the arms, the tokens, and the time as measured on a few pairs; keep nothing' },
+    ...RUN_OPTIONS,
     ...STATISTICS_OPTIONS,
     ...DATASET_OPTIONS,
     ...SAMPLING_OPTIONS,
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; pairs of arm and item in its ledger are not run again' },
     ...MODEL_OPTIONS,
+    model: { ...MODEL_OPTIONS.model, array: true, describe: 'GGUF file; repeated or comma separated: one sweep per model (quantizations of one, say)' },
     ...SESSION_OPTIONS,
   },
   examples: [['rewardlens ablate gsm8k -m model.gguf --dataset hf:openai/gsm8k --limit 200 --layers 2-5 --temp 0 -o sweep', 'top 1 % and 5 % of four layers, greedy']],
@@ -57,13 +75,19 @@ export const ablateCommand: Command = {
     if (sources.length > 1) {
       throw new UsageError(`--dataset: expected one data set, got ${sources.length}`);
     }
+    const models = flags.list('model').flatMap((text) => text.split(',')).filter((path) => path !== '');
+    if (new Set(models).size < models.length) {
+      throw new UsageError(`--model: expected different files, got ${JSON.stringify(models.join(','))}`);
+    }
     const parsed: AblateFlags = {
       from: flags.text('dir'),
+      models,
       model: readModelFlags(flags),
       session: readSessionFlags(flags),
       source: sources[0] as DatasetSource,
       settings: readRolloutSettings(flags, { capture: false }),
       grid: readArmFlags(flags, { folder: flags.text('dir') !== undefined }),
+      run: readRunFlags(flags),
       plan: flags.on('plan'),
       neutral: flags.text('neutral'),
       output: flags.on('plan') ? '' : flags.required('output', 'a folder (-o DIR)'),
@@ -75,35 +99,125 @@ export const ablateCommand: Command = {
 async function run(flags: AblateFlags, io: Io): Promise<void> {
   const neutral = await readNeutralText(flags.neutral);
   const dataset = await openDataset(flags.source, io.signal);
-  await using model = await openModel(flags.model, io);
-  const prepared = await prepareDataset(model, dataset, flags.source);
-  const { arms, grid, notes } = await planArms(flags.from, flags.grid, { files: model.files, ...model.info }, { threads: flags.session.threads ?? 0, signal: io.signal });
-  const sequences = arms.length * prepared.problems.length;
-  io.summary(`${plural(arms.length, 'arm')} × ${plural(prepared.problems.length, 'item')}: ${plural(sequences, 'sequence')}, at most ${plural(sequences * flags.settings.maxTokens, 'sampled token')}`);
-  notes.forEach((note) => io.summary(note));
-  if (flags.plan) {
-    printPlan(arms, prepared, io);
-    return;
-  }
-  await using session = openSession(model, [prepared], { ...flags.settings, samples: arms.length }, flags.session);
-  io.progress.start('ablating', sequences);
-  const ran = await runAblation(session, prepared, arms, flags.settings, {
-    directory: flags.output,
-    neutral,
-    signal: io.signal,
-    onProgress: ({ finished, run: progress }) => io.progress.update(finished, `${finished}/${sequences} ${progress === undefined ? '' : rate(progress.promptTokens + progress.completionTokens, progress.busyMs)}`),
-  });
-  io.progress.stop();
-  const result = await saveAblation(flags.output, [ran], { prepared, grid, settings: flags.settings });
-  printAblation(result, join(flags.output, ABLATION_FILE), io);
-}
-
-function printPlan(arms: readonly Arm[], prepared: Prepared, io: Io): void {
-  for (const { name, neurons } of arms) {
-    if (io.json) {
-      io.line({ arm: name, neurons, items: prepared.problems.length });
+  const names = distinctNames(flags.models);
+  const finished: ModelRun[] = [];
+  let facts: SweepFacts | undefined;
+  for (const [m, path] of flags.models.entries()) {
+    await using model = await openModel({ ...flags.model, path }, io);
+    const prepared = await prepareDataset(model, dataset, flags.source);
+    const plan = await planArms(flags.from, flags.grid, { files: model.files, ...model.info }, { threads: flags.session.threads ?? 0, signal: io.signal });
+    facts ??= { prepared, grid: plan.grid, settings: flags.settings };
+    if (flags.models.length > 1) {
+      io.summary(`model ${m + 1} of ${flags.models.length}: ${names[m]}`);
+    }
+    await using session = openSession(model, [prepared], { ...flags.settings, samples: plan.arms.length }, flags.session);
+    if (flags.plan) {
+      await printPlan(session, prepared, plan, flags.settings, io);
+      continue;
+    }
+    announce(plan, prepared, flags, io);
+    const work: Work = { session, prepared, arms: plan.arms, flags, io };
+    if (flags.run.shard !== undefined) {
+      await runPart(work, flags.run.shard);
     } else {
-      io.out(`${name.padEnd(40)} ${neurons.length === 0 ? 'nothing is edited' : `${neurons.length} neurons: ${neurons.slice(0, 12).join(', ')}${neurons.length > 12 ? ', …' : ''}`}`);
+      finished.push(await keeping(work, async (options) => runAblation(session, prepared, plan.arms, flags.settings, { ...options, neutral, name: names[m] as string })));
     }
   }
+  if (finished.length > 0 && facts !== undefined) {
+    const result = await saveAblation(flags.output, finished, facts);
+    await writeAblationReport(result, join(flags.output, STUDY_FILES.report));
+    printAblation(result, join(flags.output, ABLATION_FILE), io);
+    refuseParked(finished.flatMap(({ parked }) => parked), flags);
+  }
+}
+
+/** Base names of the files where they differ, else whole paths. */
+function distinctNames(paths: readonly string[]): string[] {
+  const names = paths.map((path) => basename(path));
+  return new Set(names).size === paths.length ? names : [...paths];
+}
+
+function announce({ arms, notes }: ArmPlan, { problems }: Prepared, { settings, run: { shard } }: AblateFlags, io: Io): void {
+  const items = shard === undefined ? problems : shardItems(problems, shard);
+  const sequences = arms.length * items.length;
+  const part = shard === undefined ? '' : `part ${shard.index}/${shard.count} of ${plural(problems.length, 'item')}: `;
+  io.summary(`${part}${plural(arms.length, 'arm')} × ${plural(items.length, 'item')}: ${plural(sequences, 'sequence')}, at most ${plural(sequences * settings.maxTokens, 'sampled token')}`);
+  notes.forEach((note) => io.summary(note));
+}
+
+interface Work {
+  readonly session: Session;
+  readonly prepared: Prepared;
+  readonly arms: readonly Arm[];
+  readonly flags: AblateFlags;
+  readonly io: Io;
+}
+
+/** Runs `body` with progress; when it fails, says what is kept. */
+async function keeping<T>({ flags, io }: Work, body: (options: PairRunOptions) => Promise<T>): Promise<T> {
+  const ledger = join(flags.output, LEDGER_FILE);
+  let last: SweepProgress | undefined;
+  try {
+    return await body({
+      directory: flags.output,
+      early: flags.run.early,
+      queue: flags.run.queue,
+      signal: io.signal,
+      onDamage: ({ damaged, torn }) => io.warn(`${ledger}: ${[...(damaged.length > 0 ? [`${plural(damaged.length, 'damaged line')} taken out (${damaged.slice(0, 5).join(', ')}${damaged.length > 5 ? ', …' : ''})`] : []), ...(torn ? ['a write that was cut off removed'] : [])].join(', ')}; their pairs run again`),
+      onProgress: (progress) => {
+        if (last === undefined) {
+          io.progress.start(flags.run.queue === undefined ? 'ablating' : 'waiting for workers', progress.total);
+        }
+        last = progress;
+        io.progress.update(progress.finished, progressNote(progress));
+      },
+    });
+  } catch (error) {
+    if (last !== undefined) {
+      io.progress.stop();
+      io.summary(`${last.finished} of ${plural(last.total, 'pair')} are kept in ${ledger}; the same command goes on from there`);
+    }
+    throw error;
+  } finally {
+    io.progress.stop();
+  }
+}
+
+/** "120/360, 41 pairs/s, about 6 s left, 1,234 tokens/s" */
+function progressNote({ finished, total, made, seconds, run: engine }: SweepProgress): string {
+  const parts = [`${finished}/${total}`];
+  if (made > 0 && seconds > 0) {
+    const speed = made / seconds;
+    parts.push(`${speed.toPrecision(2)} pairs/s`, `about ${duration((total - finished) / speed)} left`);
+  }
+  const tokens = engine === undefined ? '' : rate(engine.promptTokens + engine.completionTokens, engine.busyMs);
+  return [...parts, ...(tokens === '' ? [] : [tokens])].join(', ');
+}
+
+/** A part writes its ledger and compares nothing. */
+async function runPart(work: Work, shard: Shard): Promise<void> {
+  const { session, prepared, arms, flags, io } = work;
+  const { sweep } = await keeping(work, async (options) => runPairs(session, prepared, arms, flags.settings, { ...options, shard }));
+  const path = join(flags.output, LEDGER_FILE);
+  const { made, found, seconds } = sweep;
+  if (io.json) {
+    io.line({ summary: { path, shard: `${shard.index}/${shard.count}`, sweep: { made, found, seconds } } });
+    return;
+  }
+  io.out(`${path}: part ${shard.index}/${shard.count}, ${made} pairs made, ${found} found, ${seconds.toFixed(1)} s. Nothing is compared yet:`);
+  io.out(`rewardlens merge DIR… -o SWEEP, with the folders of all ${shard.count} parts, then this command with -o SWEEP and without --shard`);
+}
+
+/** Errors: INCOMPLETE naming the items that workers gave up. */
+function refuseParked(parked: readonly ParkedPair[], { output, run: { queue } }: AblateFlags): void {
+  if (parked.length === 0) {
+    return;
+  }
+  const reasons = new Map(parked.map(({ item, reason }) => [item, reason]));
+  const shown = [...reasons].slice(0, 10).map(([item, reason]) => `'${item}' (${reason})`);
+  throw new RewardLensError(
+    'INCOMPLETE',
+    `${plural(parked.length, 'pair')} of ${plural(reasons.size, 'item')} failed ${queue?.tries ?? DEFAULT_TRIES} times and were left out: ${shown.join(', ')}${reasons.size > shown.length ? ', …' : ''}. The others are finished, and compared in '${output}'; the same command tries again`,
+    { details: { parked } },
+  );
 }

@@ -44,7 +44,13 @@ function printModel(model: ModelResult, io: Io): void {
     io.out(`\n${partial.length} arms have not run all items (${partial.filter(({ status }) => status === 'decided').length} were decided early): ${partial.slice(0, 5).map(({ name, items }) => `${name} ${items}`).join(', ')}${partial.length > 5 ? ', …' : ''}`);
   }
   const { alone, sets: tested, holm, discordance } = detectable;
-  io.out(`\nSmallest change that ${detectable.items} items show with 80 % power when ${percent(discordance)} of them change outcome: ${percent(alone)}${tested > 1 ? `; ${percent(holm)} for the first of ${tested} sets after Holm` : ''}`);
+  io.out(`\nSmallest fall that ${detectable.items} items show with 80 % power when ${percent(discordance)} of them change outcome anyway: ${percent(alone)}${tested > 1 ? `; ${percent(holm)} for the first of ${tested} sets after Holm` : ''}`);
+  if (model.neutralSkipped !== undefined) {
+    io.out(`KL and perplexity were not measured: ${model.neutralSkipped}`);
+  }
+  if (model.parked !== undefined) {
+    io.out(`${model.parked.length} pairs were given up and are in no number: ${model.parked.slice(0, 3).map(({ arm, item, reason }) => `${arm} on ${item} (${reason})`).join('; ')}${model.parked.length > 3 ? '; …' : ''}`);
+  }
   if (neutral !== null) {
     io.out(`KL and perplexity: ${neutral.source}, ${neutral.tokens} tokens${neutral.cut ? ' (cut)' : ''}; the base's perplexity is ${base.neutral?.perplexity.toPrecision(3) ?? '–'}`);
   }

@@ -11,8 +11,10 @@ import { EXIT, UsageError, errorToJson, errorToText } from './errors.js';
 import { Flags } from './flags.js';
 import { generateCommand } from './generate.js';
 import { datasetCommand } from './dataset.js';
+import { dopamineCommand } from './dopamine.js';
 import { infoCommand } from './info.js';
 import { listenForInterrupt } from './interrupt.js';
+import { mergeCommand } from './merge.js';
 import { GENERAL_OPTIONS } from './options.js';
 import { patchCommand } from './patch.js';
 import { probeCommand, rankCommand, reportCommand } from './probe.js';
@@ -21,7 +23,9 @@ import { quantizeCommand } from './quantize.js';
 import { rescoreCommand } from './rescore.js';
 import { rolloutCommand } from './rollout.js';
 import { scoreCommand } from './score.js';
+import { searchCommand } from './search.js';
 import { studyCommand } from './study.js';
+import { workerCommand } from './worker.js';
 import { transferCommand } from './transfer.js';
 import { valuesCommand } from './values.js';
 
@@ -39,9 +43,13 @@ export const COMMANDS: readonly Command[] = [
   reportCommand,
   studyCommand,
   ablateCommand,
+  mergeCommand,
+  workerCommand,
   patchCommand,
   valuesCommand,
+  dopamineCommand,
   confidenceCommand,
+  searchCommand,
   transferCommand,
   quantizeCommand,
 ];

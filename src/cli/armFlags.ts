@@ -103,12 +103,13 @@ function readList(flags: Flags): ArmGrid['list'] {
   return lists.data;
 }
 
-function readShares(flags: Flags): number[] {
-  const text = flags.text('shares');
-  const shares = text?.split(',').map(Number) ?? SHARES;
+/** Shares of neurons that a flag lists. Errors: UsageError naming it. */
+export function readShares(flags: Flags, flag = 'shares', fallback: readonly number[] = SHARES): number[] {
+  const text = flags.text(flag);
+  const shares = text?.split(',').map(Number) ?? fallback;
   const wrong = shares.find((share) => !(share > 0 && share <= 1));
   if (wrong !== undefined) {
-    throw new UsageError(`--shares: expected numbers above 0 and up to 1, got ${JSON.stringify(text)}`);
+    throw new UsageError(`--${flag}: expected numbers above 0 and up to 1, got ${JSON.stringify(text)}`);
   }
   return [...new Set(shares)];
 }

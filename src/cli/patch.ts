@@ -170,7 +170,9 @@ async function patch(flags: PatchFlags, io: Io): Promise<void> {
   }
   const options = { contextLength: longest, parallel: Math.min(32, Math.max(4, Math.ceil((2 * (flags.session.ubatch ?? 512)) / longest))), ...flags.session };
   await using session = model.createSession(options);
-  const plan: PatchPlan = { ...flags, layers, offsets: flags.maps.includes('positions') ? flags.offsets : undefined, groups: await groupsOf(session, flags, layers, io.signal) };
+  const { modes, sites, groupPositions, metric, control, seed } = flags;
+  const groups = await groupsOf(session, flags, layers, io.signal);
+  const plan: PatchPlan = { modes, sites, layers, offsets: flags.maps.includes('positions') ? flags.offsets : undefined, groups, groupPositions, metric, control, seed };
   const most = countCells(plan, resolved.pairs);
   io.summary(`${plural(resolved.pairs.length, 'pair')}, at most ${plural(most, 'patched run')}${plan.control && resolved.pairs.length > 1 ? ', half of them controls' : ''}`);
   io.progress.start('patching', most);

@@ -54,10 +54,10 @@ export function printPower(question: PowerQuestion, io: Io): void {
   const { items, accuracy, discordance, sets = 1 } = question;
   const many = sets > 1;
   io.out(`Falls of accuracy from ${percent(accuracy)}, ${discordance === undefined ? 'base and arm right independently of each other (the same seeds or greedy answers need fewer items)' : `${percent(discordance)} of the items changing outcome`}, power 80 %, two-sided 5 %:`);
-  io.out(`  ${'fall'.padStart(6)}  ${'discordant'.padStart(10)}  ${'items'.padStart(15)}${many ? `  ${`items, ${sets} sets`.padStart(18)}` : ''}  ${`power of ${items}`.padStart(14)}${many ? `  ${`${sets} sets`.padStart(9)}` : ''}`);
+  io.out(`  ${'fall'.padStart(9)}  ${'discordant'.padStart(10)}  ${'items'.padStart(15)}${many ? `  ${`items, ${sets} sets`.padStart(18)}` : ''}  ${`power of ${items}`.padStart(14)}${many ? `  ${`${sets} sets`.padStart(9)}` : ''}`);
   for (const row of table.rows) {
     io.out(
-      `  ${percent(row.effect).padStart(6)}  ${percent(row.discordance).padStart(10)}  ${count(row.items).padStart(15)}${many ? `  ${count(row.itemsHolm).padStart(18)}` : ''}  ${percent(row.power).padStart(14)}${many ? `  ${percent(row.powerHolm).padStart(9)}` : ''}`,
+      `  ${`${Number((100 * row.effect).toFixed(1))} points`.padStart(9)}  ${percent(row.discordance).padStart(10)}  ${count(row.items).padStart(15)}${many ? `  ${count(row.itemsHolm).padStart(18)}` : ''}  ${percent(row.power).padStart(14)}${many ? `  ${percent(row.powerHolm).padStart(9)}` : ''}`,
     );
   }
   const shown = (value: number | null): string => (value === null ? 'none' : percent(value));

@@ -10,16 +10,18 @@ import type { Flags } from './flags.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
 import { PROBE_OPTIONS, RANK_OPTIONS, checkRanking, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
+import { SWEEP_OPTIONS, readSweepChoice } from './sweepFlags.js';
 
-/** Rollout, probes, ranking, report. */
+/** Rollout, probes, ranking, ablation, report. */
 export const studyCommand: Command = {
   name: 'study',
-  describe: 'Find value neurons: rollout, probes, ranking, pruning and report, for one or several data sets. Resumes.',
+  describe: 'Find value neurons: rollout, probes, ranking, pruning, ablation and report, for one or several data sets. Resumes.',
   options: {
     ...DATASET_OPTIONS,
     ...ROLLOUT_OPTIONS,
     ...PROBE_OPTIONS,
     ...RANK_OPTIONS,
+    ...SWEEP_OPTIONS,
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; stages that are done with the same inputs are not run again' },
     ...MODEL_OPTIONS,
     ...SESSION_OPTIONS,
@@ -48,6 +50,7 @@ export const studyCommand: Command = {
       rollout,
       probe,
       rank,
+      ablate: readSweepChoice(flags),
     };
     return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, io);
   },

@@ -151,6 +151,7 @@ export interface NativeRequest {
   stop: string[];
   statistics: boolean;
   ignoreEog: boolean;
+  promptCellsOnly?: boolean;
 }
 
 export interface NativeRun {

@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'ABORTED'
   | 'BACKEND'
   | 'STORE_CORRUPT'
+  | 'INCOMPLETE'
   | 'IO';
 
 /**

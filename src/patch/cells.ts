@@ -128,7 +128,8 @@ export class SourceRows {
     const width = shape[1] as number;
     const start = (this.#starts.get(source.join()) as number) + source.length - target.length; // aligned at the last token
     const row = (position: number): Float32Array => data.subarray((start + position) * width, (start + position + 1) * width);
-    const edit = { kind: 'patch', site, layers: [layer], rowPositions: positions } as const;
+    // said as positions too: prefixes are shared up to the first one
+    const edit = { kind: 'patch', site, layers: [layer], positions, rowPositions: positions } as const;
     if (neurons === undefined && positions.length === 1) {
       return { ...edit, rows: { data: row(positions[0] as number), width } };
     }

@@ -126,9 +126,9 @@ const modelResult = z.object({
   arms: z.array(armResult),
   comparisons: z.array(comparison),
   /**
-   * Smallest change of accuracy that this many items show with probability `power`, when a share `discordance` of them
-   * changes outcome (the median over all arms, at least 0.02): alone, and at Holm's first step over `sets` sets. Null when no
-   * change up to the discordance is.
+   * Smallest fall of accuracy that this many items show with probability `power`, when a share `discordance` of them (the
+   * median over all arms, at least 0.02), or as many as fall, change outcome: alone, and at Holm's first step over `sets`
+   * sets. Null when not even a fall to 0 is.
    */
   detectable: z.object({
     items: z.number().int(),

@@ -1,8 +1,10 @@
-/** Reads `study.json`. */
+/** Reads `study.json` and `ablate.json`. */
 import type { z } from 'zod';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
+import type { Ablation } from './ablationSchema.js';
+import { ABLATION_FORMAT, ABLATION_VERSION, ablationSchema } from './ablationSchema.js';
 import type { ExampleTrajectory, Study } from './schema.js';
-import { studySchema } from './schema.js';
+import { STUDY_FORMAT, STUDY_VERSION, studySchema } from './schema.js';
 
 type Issue = z.core.$ZodIssue;
 
@@ -29,19 +31,40 @@ function checkExample(example: ExampleTrajectory, where: string): void {
   }
 }
 
-/**
- * Checks that `json`, the contents of a `study.json`, is a study of this version (docs/study-format.md). `name` (a file)
- * begins every message. Errors: INVALID_ARGUMENT naming the path, what was expected and what came.
- */
-export function parseStudy(json: unknown, name: string): Study {
-  const parsed = studySchema.safeParse(json);
+/** Refuses a file of another version before its fields are looked at: they would be missed one by one. Errors: INVALID_ARGUMENT. */
+function checkVersion(json: unknown, name: string, { format, version, again }: { format: string; version: number; again: string }): void {
+  const found = json as { format?: unknown; version?: unknown } | null;
+  if (found?.format === format && typeof found.version === 'number' && found.version !== version) {
+    const advice = found.version < version ? `it was written by an older rewardlens; ${again}` : 'it was written by a newer rewardlens';
+    throw new RewardLensError('INVALID_ARGUMENT', `${name}: version: expected ${version}, got ${found.version}: ${advice}`, { details: { version: found.version } });
+  }
+}
+
+/** Errors: INVALID_ARGUMENT naming the path, what was expected and what came. */
+function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
+  const parsed = schema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0] as Issue;
     const received = issue.path.reduce<unknown>((here, key) => (here as Record<PropertyKey, unknown> | null | undefined)?.[key], json);
     const path = pathText(issue.path);
     throw invalidArgument(path === '' ? name : `${name}: ${path}`, expectation(issue), received);
   }
-  const study = parsed.data;
+  return parsed.data;
+}
+
+/** Checks that `json` is the contents of an `ablate.json` of this version; `name` (a file) begins every message. Errors: INVALID_ARGUMENT. */
+export function parseAblation(json: unknown, name: string): Ablation {
+  checkVersion(json, name, { format: ABLATION_FORMAT, version: ABLATION_VERSION, again: 'run `rewardlens ablate` again with the same folder, what its ledger has is kept' });
+  return parseWith(ablationSchema, json, name);
+}
+
+/**
+ * Checks that `json`, the contents of a `study.json`, is a study of this version (docs/study-format.md). `name` (a file)
+ * begins every message. Errors: INVALID_ARGUMENT naming the path, what was expected and what came.
+ */
+export function parseStudy(json: unknown, name: string): Study {
+  checkVersion(json, name, { format: STUDY_FORMAT, version: STUDY_VERSION, again: 'run `rewardlens study` again with the same arguments, stages that are done are kept' });
+  const study = parseWith(studySchema, json, name);
   if (study.datasets.length === 0) {
     throw new RewardLensError('INVALID_ARGUMENT', `${name}: datasets: expected at least one data set, got none`);
   }

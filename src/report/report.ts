@@ -3,6 +3,7 @@ import type { Html } from './html.js';
 import { html } from './html.js';
 import { renderPage } from './page.js';
 import type { DatasetResult, Study } from './schema.js';
+import { ablationSection, noAblation } from './sections/ablation.js';
 import { comparisonSection } from './sections/calibration.js';
 import { layersSection } from './sections/layers.js';
 import { neuronsSection } from './sections/neurons.js';
@@ -21,12 +22,13 @@ ${await layersSection(dataset, id)}
 ${await pruningSection(dataset, id)}
 ${await comparisonSection(dataset, id)}
 ${neuronsSection(dataset, id)}
+${dataset.ablation === null ? noAblation(id, dataset.ablationNotes) : await ablationSection(dataset.ablation, id, dataset.ablationNotes)}
 ${await tokensSection(dataset, id)}
 </section>`;
 }
 
 function contents(study: Study): Html {
-  const parts = [['rollout', 'rollout'], ['auc', 'layers'], ['sparse', 'pruning'], ['baselines', 'baselines'], ['calibration', 'calibration'], ['neurons', 'neurons'], ['tokens', 'tokens']] as const;
+  const parts = [['rollout', 'rollout'], ['auc', 'layers'], ['sparse', 'pruning'], ['baselines', 'baselines'], ['calibration', 'calibration'], ['neurons', 'neurons'], ['ablation', 'ablation'], ['tokens', 'tokens']] as const;
   const sets = study.datasets.map(
     ({ name }, i) => html`<ul><li><a href="#d${i}"><strong>${visibleText(name)}</strong></a></li>${parts.map(([id, text]) => html`<li><a href="#d${i}-${id}">${text}</a></li>`)}</ul>`,
   );
@@ -35,7 +37,7 @@ function contents(study: Study): Html {
 
 /**
  * The report as one HTML file: no network, no other files, texts of models escaped. The same study gives the same bytes. Cost: 10 to 40 ms
- * per plot: 13 plots per data set and one per example trajectory.
+ * per plot: 13 plots per data set, two per setting of its sweep, and one per example trajectory.
  */
 export async function renderReport(study: Study): Promise<string> {
   const datasets = [];

@@ -1,8 +1,9 @@
 /** The result of a study: every number of its report (docs/study-format.md). Changes of meaning raise `version`. */
 import { z } from 'zod';
+import { ablationSchema } from './ablationSchema.js';
 
 export const STUDY_FORMAT = 'rewardlens.study';
-export const STUDY_VERSION = 1;
+export const STUDY_VERSION = 2;
 
 /** An estimate with its 95 % interval; `low`/`high` null where none can be given. `n`: trajectories behind it. */
 const estimate = z.object({ value: z.number().nullable(), low: z.number().nullable(), high: z.number().nullable(), n: z.number().int() });
@@ -142,6 +143,10 @@ const datasetResult = z.object({
   ranking: z.object({ method: z.string(), layer: z.number().int(), neurons: z.array(neuronRow) }),
   pruning: z.array(z.object({ layer: z.number().int(), points: z.array(pruningPoint) })),
   examples: z.array(exampleTrajectory),
+  /** Value neurons taken away on held-out problems, as in ablate.json; null when there was no sweep. */
+  ablation: ablationSchema.nullable(),
+  /** What the sweep left out and what qualifies it, or why there was none: sentences. */
+  ablationNotes: z.array(z.string()),
 });
 export type DatasetResult = z.infer<typeof datasetResult>;
 

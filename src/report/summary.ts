@@ -1,8 +1,10 @@
 /** The table that a study ends with in the terminal: plain text, at most 100 columns. */
 import { bestBaseline, bestLayer, inputCount, neededInputs, pruningOf } from './facts.js';
 import { fixed, percent, seconds, shareText, signed, withInterval } from './format.js';
+import type { ModelResult } from './ablationSchema.js';
 import type { DatasetResult, Estimate, Place, Study } from './schema.js';
 import { PLACES } from './schema.js';
+import { VERDICT_NAMES, hardestComparison, orderedVerdicts, pText, points } from './sweepFacts.js';
 import { visibleText } from './text.js';
 
 const LABEL = 24;
@@ -32,6 +34,28 @@ function neededCells(dataset: DatasetResult): string[] {
   });
 }
 
+/** The strongest verdict of a sweep, with its numbers. */
+function sweepLines(model: ModelResult): string[] {
+  const [first, ...more] = orderedVerdicts(model);
+  const arm = model.arms.find(({ name }) => name === first?.arm);
+  if (first === undefined || arm === undefined) {
+    return [];
+  }
+  const control = hardestComparison(model, arm.name);
+  const against = control === undefined ? '' : `; ${control.draws} ${control.control} draws ${points(control.spread.mean)}, rank p ${pText(control.rankP)}`;
+  const rest = more.length === 0 ? '' : ` (the strongest of ${more.length + 1} verdicts)`;
+  return [
+    cut(`  ${arm.name}: accuracy ${points(arm.change?.value)} points [${points(arm.change?.low)}, ${points(arm.change?.high)}]${against}`, WIDTH),
+    cut(`    ${VERDICT_NAMES[first.kind]}${rest}`, WIDTH),
+    ...(first.warnings.length === 0 ? [] : [cut(`    ⚠ ${first.warnings[0]}`, WIDTH)]),
+  ];
+}
+
+/** The sweep, or why there is none. */
+function ablationLines({ ablation, ablationNotes }: DatasetResult): string[] {
+  return ablation === null ? [cut(`  taken away: nothing. ${ablationNotes.join(' ')}`, WIDTH)] : [`  taken away: ${ablation.models.reduce((sum, { arms }) => sum + arms.length, 0)} sets, ${ablation.items} held-out problems each`, ...ablation.models.flatMap(sweepLines)];
+}
+
 function block(dataset: DatasetResult): string[] {
   const best = bestLayer(dataset);
   const { rollout, split } = dataset;
@@ -49,12 +73,13 @@ function block(dataset: DatasetResult): string[] {
       return difference === null ? '–' : withInterval(difference, (x) => signed(x, 2));
     })),
     row('neurons needed', neededCells(dataset)),
+    ...ablationLines(dataset),
   ];
 }
 
 /**
  * Headline numbers for people: the self-test, and per data set accuracy, AUC of the value probe and of the best baseline with 95 %
- * intervals, and the smallest set of neurons that is within 0.03 of all of them. Lines of at most 100 characters, no final line break.
+ * intervals, the smallest set of neurons that is within 0.03 of all of them, and what taking neurons away did. Lines of at most 100 characters, no final line break.
  */
 export function renderSummary(study: Study): string {
   const { selfTest } = study;

@@ -1,5 +1,5 @@
 /** What the numbers of an ablation sweep say, worked out once for the page, the terminal and the findings. */
-import type { Ablation, ArmResult, Comparison, ModelResult, Verdict, VerdictKind } from './ablationSchema.js';
+import type { ArmResult, Comparison, ModelResult, Verdict, VerdictKind } from './ablationSchema.js';
 import { fixed, percent, shareText, significant } from './format.js';
 
 /** Names of the groups of arms for people; a group that is not here goes by its own name. */
@@ -103,18 +103,13 @@ export function hardestComparison({ comparisons }: ModelResult, name: string): C
     .reduce<Comparison | undefined>((hardest, one) => (hardest === undefined || one.rankP > hardest.rankP ? one : hardest), undefined);
 }
 
-/** The smallest change of accuracy that the items show, in words. */
+/** The smallest fall of accuracy that the items show, in words. */
 export function detectableText({ detectable }: ModelResult): string {
   const { items, power, alone, holm, sets } = detectable;
-  const corrected = holm === null ? `no change after correction for ${sets} sets` : `one of ${fixed(100 * holm, 1)} points after correction for ${sets} sets`;
+  const corrected = holm === null ? `none after correction for ${sets} sets` : `one of ${fixed(100 * holm, 1)} points after correction for ${sets} sets`;
   return alone === null
-    ? `${items} items are too few to show any change with probability ${percent(power, 0)}`
-    : `with probability ${percent(power, 0)} ${items} items show a change of ${fixed(100 * alone, 1)} points${sets > 1 ? `, and ${corrected}` : ''}`;
-}
-
-/** Pairs of arm and item of a whole sweep, the base's included. */
-export function pairCount({ models }: Ablation): number {
-  return models.reduce((sum, { base, arms }) => arms.reduce((own, { items }) => own + items, sum + base.items), 0);
+    ? `${items} items are too few to show any fall with probability ${percent(power, 0)}`
+    : `with probability ${percent(power, 0)} ${items} items show a fall of ${fixed(100 * alone, 1)} points${sets > 1 ? `, and ${corrected}` : ''}`;
 }
 
 function strongest(model: ModelResult, verdicts: readonly Verdict[]): string {

@@ -328,7 +328,7 @@ class Forker {
   #request(node: Node, k: number, worst: number): SequenceRequest {
     const { sampling, stop, seed } = this.#options;
     const label: Label = { node, k, worst };
-    return { ...sampling, prompt: node.state.tokens, maxTokens: worst, stop, seed: trajectorySeed(seed, node.key, k), logProbabilities: true, label };
+    return { ...sampling, prompt: node.state.tokens, maxTokens: worst, stop, seed: trajectorySeed(seed, node.key, k), promptCellsOnly: true, logProbabilities: true, label };
   }
 
   async #toRecord(node: Node, k: number, { tokens, text, finishReason, logProbabilities }: SequenceResult): Promise<Continuation> {

@@ -41,6 +41,11 @@ export interface SequenceRequest extends SamplingOptions {
   readonly logProbabilities?: boolean;
   /** Go on after an end-of-generation token. Default false. */
   readonly ignoreEog?: boolean;
+  /**
+   * Take a prefix from the cache only as far as another sequence read it as its prompt. Tokens that were sampled one at a time leave cells that
+   * differ in the last bits from those of a prompt (docs/engine.md), so without this a prompt that goes on from another's completion may too. Default false.
+   */
+  readonly promptCellsOnly?: boolean;
   /** Anything of the caller's, returned with the result. */
   readonly label?: unknown;
 }
@@ -128,6 +133,7 @@ export function compileRequest(
     stop: stopStrings(request.stop, name),
     statistics: request.logProbabilities ?? false,
     ignoreEog: request.ignoreEog ?? false,
+    promptCellsOnly: request.promptCellsOnly ?? false,
   };
 }
 

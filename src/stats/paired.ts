@@ -111,6 +111,37 @@ function expandedPercentile(changes: Float64Array, resamples: number, seed: numb
   return { value: mean(changes), low: quantile(means, share), high: quantile(means, 1 - share), n };
 }
 
+/**
+ * 95 % score interval of the change of accuracy from `b` items that only the base gets right and `c` that only the arm
+ * does, of `n` (Tango 1998): all Δ that Rao's test of P(only arm) − P(only base) = Δ does not reject. Unlike a bootstrap it
+ * knows that what was not seen may still happen: with one gain and no loss in 40 items a fall is not excluded. By bisection
+ * of the closed form. INVALID_ARGUMENT for anything but counts and b + c > n. [−1, 1] without items.
+ */
+export function scoreInterval(b: number, c: number, n: number): { low: number; high: number } {
+  checkCount('b', b, 0);
+  checkCount('c', c, 0);
+  checkCount('n', n, b + c);
+  if (n === 0) {
+    return { low: -1, high: 1 };
+  }
+  const change = (c - b) / n;
+  const within = (delta: number): boolean => {
+    const linear = (2 * n - c + b) * delta - b - c;
+    const lost = (Math.sqrt(Math.max(0, linear * linear + 8 * n * b * delta * (1 - delta))) - linear) / (4 * n);
+    const variance = n * (2 * lost + delta * (1 - delta));
+    return (c - b - n * delta) ** 2 <= Z95 * Z95 * variance;
+  };
+  const edge = (outer: number): number => {
+    let [inside, outside] = [change, outer];
+    for (let i = 0; i < 60; i++) {
+      const middle = (inside + outside) / 2;
+      [inside, outside] = within(middle) ? [middle, outside] : [inside, middle];
+    }
+    return inside;
+  };
+  return { low: edge(-1), high: edge(1) };
+}
+
 /** Number of random sign patterns of {@link signFlipPValue}. */
 export const SIGN_FLIPS = 9999;
 

@@ -75,13 +75,21 @@ export function planPower({ items, accuracy, discordance, sets = 1, alpha = 0.05
       powerHolm: powerOf(effect, corrected),
     };
   });
-  const smallest = (level: number): number | null => smallestFall(accuracy, (fall) => powerOf(fall, level) >= power);
+  const smallest = (level: number): number | null => detectableFall(items, discordanceOf, { alpha: level, power, most: accuracy });
   return { rows, detectable: smallest(alpha), detectableHolm: smallest(corrected), draws: drawsForRank(1, alpha), drawsHolm: drawsForRank(sets, alpha) };
 }
 
-/** To 1e-4, rounded up. */
-function smallestFall(accuracy: number, enough: (fall: number) => boolean): number | null {
-  let [low, high] = [0, Math.min(accuracy, 0.999)];
+/**
+ * Smallest fall of accuracy that `items` items show with probability `power` when a fall goes with a certain discordance
+ * (at least the fall itself): to 1e-4, rounded up. Null when not even the largest, `most` (default 1), is.
+ */
+export function detectableFall(
+  items: number,
+  discordanceOf: (fall: number) => number,
+  { alpha = 0.05, power = 0.8, most = 1 }: { alpha?: number; power?: number; most?: number } = {},
+): number | null {
+  const enough = (fall: number): boolean => powerOfMcnemar(items, fall, discordanceOf(fall), alpha) >= power;
+  let [low, high] = [0, Math.min(most, 0.999)];
   if (!enough(high)) {
     return null;
   }

@@ -4,7 +4,7 @@ import { mulberry32 } from '../util/random.js';
 import type { Numbers } from './estimate.js';
 
 /** Number of random sign patterns of {@link signFlipsMaxT}. */
-export const MAX_T_FLIPS = 4999;
+export const MAX_T_FLIPS = 1999;
 
 /** Adjusted p-values, and the smallest that this number of items can give. */
 export interface MaxT {

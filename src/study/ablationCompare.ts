@@ -3,8 +3,7 @@ import type { ArmResult, Comparison, ModelResult } from '../report/ablationSchem
 import { rankPValue, standardisedEffect } from '../stats/controls.js';
 import { mean, median, quantile } from '../stats/moments.js';
 import { holm } from '../stats/multiple.js';
-import { minimumDetectableEffect } from '../stats/paired.js';
-import { drawsForRank } from '../stats/power.js';
+import { detectableFall, drawsForRank } from '../stats/power.js';
 import type { ArmOutcomes, CompareOptions, Outcome } from './ablationArms.js';
 import { armResult, isValueSet, rewardOf } from './ablationArms.js';
 import { ALPHA, verdictOf } from './ablationVerdict.js';
@@ -53,7 +52,7 @@ export function detectableChange(arms: readonly ArmResult[], items: number): Mod
   const sets = arms.filter(({ role }) => role === 'set').length;
   const seen = arms.filter((arm) => arm.items > 0).map(({ discordant, items: n }) => (discordant.b + discordant.c) / n);
   const discordance = Math.min(0.99, Math.max(LEAST_DISCORDANCE, seen.length === 0 ? 0 : median(seen)));
-  const find = (alpha: number): number | null => minimumDetectableEffect(items, discordance, { alpha, power: POWER });
+  const find = (alpha: number): number | null => detectableFall(items, (fall) => Math.max(discordance, fall), { alpha, power: POWER });
   return { items, discordance, power: POWER, alone: find(ALPHA), sets, holm: find(ALPHA / Math.max(1, sets)) };
 }
 

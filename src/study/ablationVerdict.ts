@@ -1,5 +1,6 @@
 /** What a sweep says about a value set, in plain words. */
 import type { ArmResult, Comparison, Verdict, VerdictKind } from '../report/ablationSchema.js';
+import { scoreInterval } from '../stats/paired.js';
 
 /** Level of every decision. */
 export const ALPHA = 0.05;
@@ -10,8 +11,10 @@ const LARGE_CHANGE = { ended: 0.1, unparsable: 0.05, length: 0.2 } as const;
 /** Ratio of perplexities on a neutral text from which an edit is said to harm language as such. */
 const LARGE_PERPLEXITY = 1.5;
 
-const points = (value: number | null): string => (value === null ? 'unknown' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)} points`);
+const points = (value: number | null): string => (value === null ? 'unknown' : `${signed(value)} points`);
+const signed = (value: number | null): string => (value === null ? '–' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)}`);
 const percent = (value: number | null): string => (value === null ? 'unknown' : `${(100 * value).toFixed(1)} %`);
+const fall = (low: number): string => `${(-100 * low).toFixed(1)} points`;
 /** A p-value with two digits. */
 export const pText = (p: number): string => (p < 1e-4 ? p.toExponential(1) : String(Number(p.toPrecision(2))));
 
@@ -28,9 +31,8 @@ export interface Evidence {
 export function verdictOf(arm: ArmResult, evidence: Evidence): Verdict {
   const { base, comparisons } = evidence;
   const { kind, reason } = decide(arm, evidence);
-  const low = arm.change?.low ?? null;
-  const high = arm.change?.high ?? null;
-  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${points(low)}, ${points(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
+  const [low, high] = [arm.change?.low ?? null, arm.change?.high ?? null];
+  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${signed(low)}, ${signed(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
   const controls = comparisons.map(
     ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
   );
@@ -79,18 +81,19 @@ function decideFall(hardest: Comparison, controls: string): Decision {
 
 /** No significant change: is there none, or could it not be seen? */
 function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, controls: string): Decision {
-  const low = arm.change?.low ?? -1;
+  // a bootstrap of few changes knows nothing of losses that were not seen
+  const low = Math.min(arm.change?.low ?? -1, scoreInterval(arm.discordant.b, arm.discordant.c, arm.items).low);
   const tolerated = Math.min(LARGE_FALL, (base.accuracy.value ?? 0) / 2);
   if ((arm.p ?? 1) <= ALPHA && (arm.change?.value ?? 0) < 0) {
     return { kind: 'cannotTell', reason: 'cannot tell: the fall is significant alone but not after correction for all sets of the sweep; more items would show whether it is one.' };
   }
   if (-low > tolerated) {
-    return { kind: 'cannotTell', reason: `cannot tell: ${arm.items} items are too few; no significant change, but a fall of up to ${percent(-low)} is not excluded.` };
+    return { kind: 'cannotTell', reason: `cannot tell: ${arm.items} items are too few; no significant change, but a fall of ${fall(low)} is not excluded.` };
   }
   if ((hardest.rankPHolm ?? hardest.rankP) <= ALPHA) {
     return { kind: 'cannotTell', reason: `cannot tell: it costs more than ${controls} controls do, but ${arm.items} items do not show that accuracy falls at all; more would tell.` };
   }
-  return { kind: 'noEffect', reason: `no effect beyond matched controls: accuracy does not change significantly, and a fall of more than ${percent(-low)} is excluded.` };
+  return { kind: 'noEffect', reason: `no effect beyond matched controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
 }
 
 /** Signs that accuracy falls for another reason than worse answers. */

@@ -29,7 +29,7 @@ import type { Staged } from './stage.js';
 import { fileHash, hashOf, runStage } from './stage.js';
 
 /** Files of the analysis inside a rollout folder. */
-export const ANALYSIS_FILES = { probes: 'probes.safetensors', probe: 'probe.json', rank: 'rank.json', stream: 'stream.safetensors' } as const;
+export const ANALYSIS_FILES = { probes: 'probes.safetensors', probe: 'probe.json', rank: 'rank.json', stream: 'stream.safetensors', sweep: 'sweep.json', sweepFolder: 'ablation' } as const;
 
 /** Raised when the meaning of a stage's result changes. */
 const PROBE_VERSION = 4;
@@ -167,7 +167,7 @@ export async function checkProbes(directory: string, probe: ProbeStage): Promise
 }
 
 /** The analysis part of a data set's result; the rest comes from the rollout. */
-export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256'>;
+export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256' | 'ablation' | 'ablationNotes'>;
 
 /**
  * Judges the probes on held-out trajectories and ranks neurons, unless that was done with the same probes and settings.

@@ -19,7 +19,7 @@ import { aurcEstimate, bestAurc, riskCoverageCurve } from '../stats/riskCoverage
 import type { AskedRecord, SampledHow } from './confidenceModel.js';
 import { consistencyScores, pTrueScore, sampledHow, withPromptTokens } from './confidenceModel.js';
 import type { Score } from './confidenceScores.js';
-import { layerForS0, outsideScores, readRecords, valueScores } from './confidenceScores.js';
+import { layerFor, outsideScores, readRecords, valueScores } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { openProbed } from './probedFolder.js';
@@ -70,7 +70,7 @@ export async function runConfidence(directory: string, settings: ConfidenceSetti
   if (manifest.model.sha256 !== how.model) {
     throw new RewardLensError('INVALID_ARGUMENT', `'${target.model}' is not the model that the answers in '${directory}' were sampled from: their checksums differ`, { details: { model: target.model } });
   }
-  const layer = settings.layer ?? (await layerForS0(folder, work));
+  const layer = settings.layer ?? (await layerFor(folder, 's0', work));
   const counts = settings.neurons.length > 0 ? settings.neurons : [...new Set(SHARES.map((share) => Math.max(1, Math.round(share * folder.data.width))))];
   const stored = [...(await valueScores(folder, layer, { counts, method: settings.method }, work)), ...(await outsideScores(folder))];
   const asked = await askAgain(session, folder, records, settings, how, work);

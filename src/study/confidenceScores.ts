@@ -1,5 +1,6 @@
 /** Confidence that costs nothing more than the answer: from the stored states and statistics of a rollout. */
 import { measureMoments } from '../probe/data.js';
+import type { Place } from '../probe/places.js';
 import type { TrainedProbe } from '../probe/train.js';
 import { trainProbes } from '../probe/train.js';
 import type { RankingMethod } from '../rank/scores.js';
@@ -39,12 +40,12 @@ export async function readRecords({ store, data }: ProbedFolder, trajectories: r
   return out;
 }
 
-/** The layer whose value probe is best at s_0 on validation trajectories. Cost: reads their states once. */
-export async function layerForS0({ data, split, probes }: ProbedFolder, work: WorkOptions): Promise<number> {
+/** The layer whose value probe is best at a place on validation trajectories. Cost: reads their states once. */
+export async function layerFor({ data, split, probes }: ProbedFolder, place: Place, work: WorkOptions): Promise<number> {
   const main = probes.filter(({ name }) => name === MAIN_PROBE);
   const values = await predictPlaces(data, main, split.validation, work);
   const rewards = Float32Array.from(split.validation, (i) => data.rewards[i] as number);
-  const aucs = values.map(({ places }) => auc(places.s0, rewards));
+  const aucs = values.map(({ places }) => auc(places[place], rewards));
   const best = aucs.reduce((a, value, i) => (value > (aucs[a] ?? -1) ? i : a), 0);
   return (main[best] as TrainedProbe).layer;
 }

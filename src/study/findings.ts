@@ -2,6 +2,7 @@
 import { fixed, withInterval as interval, shareText, signed } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
 import type { Band, DatasetResult, Estimate, Place, Study } from '../report/schema.js';
+import { sweepSentence } from '../report/sweepFacts.js';
 
 const number = (value: number | null): string => (value === null ? 'not known' : fixed(value, 2));
 const withInterval = (estimate: Estimate): string => interval(estimate, number);
@@ -96,6 +97,11 @@ function lengthFinding({ rollout, baselines }: DatasetResult): string | undefine
   return s0 !== undefined && (apart === 'above' || apart === 'below') ? `Prompt length alone predicts success with AUC ${number(s0.value)}: part of what the probe finds may be length.` : undefined;
 }
 
+/** What happened when the neurons were taken away; undefined without a sweep. */
+function ablationFinding({ ablation }: DatasetResult): string | undefined {
+  return ablation === null ? undefined : ablation.models.map((model) => `${ablation.models.length === 1 ? '' : `${model.name}: `}${sweepSentence(model)}`).join(' ');
+}
+
 /** Findings of a study: self-test, then each data set. */
 export function studyFindings(selfTest: Study['selfTest'], datasets: readonly DatasetResult[]): Study['findings'] {
   const failed = selfTest.checks.filter(({ passed }) => !passed);
@@ -105,7 +111,7 @@ export function studyFindings(selfTest: Study['selfTest'], datasets: readonly Da
   return [
     first,
     ...datasets.flatMap((dataset) =>
-      [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
+      [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), ablationFinding(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
         .filter((text) => text !== undefined)
         .map((text) => ({ dataset: dataset.name, text })),
     ),

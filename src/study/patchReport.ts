@@ -44,17 +44,18 @@ async function heatMap({ map, result, id }: Shown, what: 'effect' | 'control'): 
     return value === null ? [] : [`layer ${label}, ${columnName(map, c)}: ${fixed(value, 3)}${rest}`];
   }));
   const effect = EFFECT_NAMES[map.mode];
+  const wide = columns.length > 18; // the page shows it larger
   const spec = cellSpec({
     columnTitle: map.kind === 'positions' ? 'position and token' : 'neurons',
     columns,
     rows,
     scale: { title: `${effect}, ${METRIC_NAMES[result.metric]}`, domain: SCALE, middle: 0 },
-    width: Math.max(520, Math.min(1280, 100 + (columns.length > 14 ? 24 : 42) * columns.length)),
+    width: wide ? Math.min(1280, Math.max(1000, 100 + 24 * columns.length)) : Math.max(520, 100 + (columns.length > 14 ? 24 : 42) * columns.length),
   });
   const title = what === 'effect' ? `${effect} by layer and ${map.kind === 'positions' ? 'position' : 'group of neurons'}` : "The same with another pair's activations: the null map";
   return figure({
     title,
-    wide: columns.length > 18,
+    wide,
     plot: await renderSvg(spec, { id: `${id}-${what}`, title, description: `${mapName(map)}, ${METRIC_NAMES[result.metric]}. The numbers follow as a table.`, hover }),
     numbers: table({
       caption: `${title}: ${METRIC_NAMES[result.metric]}, mean over the pairs${what === 'effect' && result.leastP !== null ? '; * p ≤ 0.05, adjusted for all cells of the map' : ''}`,

@@ -114,7 +114,7 @@ export async function runPatching(
     pairs: describePairs(resolved, result, controls, piece),
     skipped: resolved.skipped.map((line) => ({ ...line })),
     notes: [...resolved.notes],
-    maps: summariseMaps(maps, pairs, result, piece),
+    maps: await summariseMaps(maps, pairs, result, { piece, signal: options.signal }),
     findings: [],
     sweep: { made: result.made, found: result.found, copied: result.copied, seconds: result.seconds, run: { ...result.run } },
   };

@@ -1,9 +1,9 @@
-/** A whole study: self-test, then for every data set rollout, probes and ranking, then the report. */
+/** A whole study: self-test, then for every data set rollout, probes, ranking and ablation, then the report. */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../dataset/types.js';
-import type { LoadOptions } from '../model/model.js';
+import type { LoadOptions, Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
@@ -28,6 +28,8 @@ import type { SelfTest } from './selfTest.js';
 import { runSelfTest, selfTestInputs } from './selfTest.js';
 import type { Staged } from './stage.js';
 import { fileHash, runStage } from './stage.js';
+import type { SweepChoice, SweptWork } from './sweepStage.js';
+import { sweepResult, sweepStage } from './sweepStage.js';
 
 /** Files of a study's folder; every data set has a folder of its own beside them. */
 export const STUDY_FILES = { study: 'study.json', report: 'report.html', selfTest: 'self-test.json' } as const;
@@ -43,6 +45,8 @@ export interface StudyOptions extends WorkOptions {
   readonly rollout: RolloutSettings;
   readonly probe: ProbeSettings;
   readonly rank: RankSettings;
+  /** Undefined: no neurons are taken away. */
+  readonly ablate: SweepChoice | undefined;
   /** The command line, for the manifest. */
   readonly command: readonly string[];
   /** Told of every stage as it ends. */
@@ -104,13 +108,44 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
   note('self-test', null, test.seconds, test.reused, test.result.passed ? `${test.result.checks.length} checks passed` : 'FAILED');
 
   const manifest = await sampleAll(options, works, note);
+  const ranked: SweptWork[] = [];
   for (const work of works) {
     const probe = await probeStage(work.directory, options.probe, options);
     note('probe', work.dataset.name, probe.seconds, probe.reused, `${options.probe.targets.join(', ')}`);
     const rank = await rankStage(work.directory, probe.result, options.rank, options);
     note('rank', work.dataset.name, rank.seconds, rank.reused, `by ${options.rank.method}`);
+    ranked.push({ ...work, probe: probe.result, rank: rank.result });
   }
-  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations });
+  await ablateAll(options, ranked, manifest, note);
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, (name) => whyNoSweep(options, name));
+}
+
+/** Why a data set of this study has no sweep; undefined when it has one. */
+function whyNoSweep({ ablate }: StudyOptions, name: string): string | undefined {
+  if (ablate === undefined) {
+    return 'The sweep was switched off (--no-ablate).';
+  }
+  return ablate.datasets?.includes(name) === false ? `The sweep was asked for other data sets alone (--ablate-datasets ${ablate.datasets.join(',')}).` : undefined;
+}
+
+type Note = (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void;
+
+async function ablateAll(options: StudyOptions, works: readonly SweptWork[], manifest: Study['manifest'], note: Note): Promise<void> {
+  const { ablate } = options;
+  const chosen = works.filter(({ dataset }) => whyNoSweep(options, dataset.name) === undefined);
+  if (ablate === undefined || chosen.length === 0) {
+    return;
+  }
+  let model: Model | undefined;
+  try {
+    const open = async (): Promise<Model> => (model ??= await loadModel(options.model, { ...options.load, ...(options.signal === undefined ? {} : { signal: options.signal }) }));
+    for (const work of chosen) {
+      const { seconds, reused, arms, items } = await sweepStage(work, { choice: ablate, rollout: options.rollout, session: options.session, manifest, model: open }, options);
+      note('ablate', work.dataset.name, seconds, reused, `${arms} arms × ${items} held-out problems`);
+    }
+  } finally {
+    await model?.[Symbol.asyncDispose]();
+  }
 }
 
 async function selfTestStage(directory: string, options: WorkOptions): Promise<Staged<SelfTest>> {
@@ -118,7 +153,7 @@ async function selfTestStage(directory: string, options: WorkOptions): Promise<S
   return runStage(join(directory, STUDY_FILES.selfTest), inputs, () => runSelfTest(options));
 }
 
-async function sampleAll(options: StudyOptions, works: readonly Work[], note: (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void): Promise<Study['manifest']> {
+async function sampleAll(options: StudyOptions, works: readonly Work[], note: Note): Promise<Study['manifest']> {
   await using model = await loadModel(options.model, { ...options.load, ...(options.signal === undefined ? {} : { signal: options.signal }) });
   const prepared: Prepared[] = [];
   for (const { dataset, source } of works) {
@@ -133,10 +168,10 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: (s
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
-async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }): Promise<Study> {
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, why: (name: string) => string | undefined): Promise<Study> {
   const datasets: DatasetResult[] = [];
   for (const name of names) {
-    datasets.push(await datasetResult(join(directory, name), name));
+    datasets.push(await datasetResult(join(directory, name), name, why(name)));
   }
   const study: Study = {
     format: STUDY_FORMAT,
@@ -154,8 +189,8 @@ async function composeStudy(directory: string, names: readonly string[], parts: 
   return study;
 }
 
-/** Result of one data set, from its folder. Errors: IO when a stage is missing. */
-async function datasetResult(directory: string, name: string): Promise<DatasetResult> {
+/** Result of one data set, from its folder; `noSweep` says why its sweep is none of the study's. Errors: IO when a stage is missing. */
+async function datasetResult(directory: string, name: string, noSweep: string | undefined): Promise<DatasetResult> {
   const path = join(directory, ANALYSIS_FILES.rank);
   let text: string;
   try {
@@ -176,7 +211,14 @@ async function datasetResult(directory: string, name: string): Promise<DatasetRe
     format: about?.dataset?.format ?? 'unknown',
     sha256: about?.dataset?.sha256 ?? '',
     ...result,
+    ...(noSweep === undefined ? await sweepResult(directory) : { ablation: null, ablationNotes: [noSweep] }),
   };
+}
+
+/** Why a data set of an earlier study had no sweep; undefined when it had one. */
+function whyBefore(before: Study | undefined, name: string): string | undefined {
+  const dataset = before?.datasets.find((one) => one.name === name);
+  return dataset === undefined ? 'A sweep is run by `rewardlens study`, or by `rewardlens ablate` with a report of its own.' : dataset.ablation === null ? dataset.ablationNotes.join(' ') : undefined;
 }
 
 /** The one data set of a rollout folder. */
@@ -204,7 +246,7 @@ export async function reportStage(directory: string, options: WorkOptions): Prom
   const folders = before?.datasets.map(({ name }) => ({ name, folder: existsSync(join(directory, name, ANALYSIS_FILES.rank)) ? join(directory, name) : directory })) ?? [await onlyDataset(directory)];
   const datasets: DatasetResult[] = [];
   for (const { name, folder } of folders) {
-    datasets.push(await datasetResult(folder, name)); // from the stages: they may have been run again since
+    datasets.push(await datasetResult(folder, name, whyBefore(before, name))); // from the stages: they may have been run again since
   }
   const selfTest = before?.selfTest ?? (await selfTestStage(directory, options)).result;
   const study: Study = {

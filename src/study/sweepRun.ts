@@ -9,6 +9,10 @@ import type { SweepOptions, SweepResult } from '../ablate/sweep.js';
 import { runSweep } from '../ablate/sweep.js';
 import { toScoreItem } from '../dataset/scoreItem.js';
 import type { Session } from '../model/session.js';
+import { trajectorySeed } from '../rollout/rollout.js';
+import type { RunProgress } from '../run/engine.js';
+import { runSequences } from '../run/engine.js';
+import type { SequenceRequest } from '../run/request.js';
 import type { Prepared, RolloutSettings } from './sample.js';
 import { Judge } from './sample.js';
 
@@ -70,4 +74,56 @@ export async function runPairs(session: Session, prepared: Prepared, arms: reado
   } finally {
     await opened?.[Symbol.asyncDispose]();
   }
+}
+
+/** A measurement ends after this many pairs or this time. */
+const MEASURED_PAIRS = 256;
+const MEASURED_MS = 5000;
+
+/** Speed of a few pairs, and the length of their completions. */
+export interface MeasuredRate {
+  readonly tokensPerSecond: number;
+  /** Undefined when the time was up before all were finished: short completions come first. */
+  readonly meanTokens: number | undefined;
+  readonly source: string;
+}
+
+/**
+ * Runs up to 256 pairs, spread over the arms, for up to 5 s, and keeps nothing. Undefined when none was finished by then. Errors:
+ * those of the engine, ABORTED.
+ */
+export async function measureRate(session: Session, prepared: Prepared, arms: readonly Arm[], settings: SweepSettings, signal?: AbortSignal): Promise<MeasuredRate | undefined> {
+  const pairs = Math.min(MEASURED_PAIRS, arms.length * prepared.problems.length);
+  const step = Math.max(1, Math.floor(arms.length / 8));
+  const some = arms.filter((_, a) => a % step === 0);
+  const requests = Array.from({ length: pairs }, (_, p): SequenceRequest => {
+    const problem = prepared.problems[Math.floor(p / some.length) % prepared.problems.length] as Prepared['problems'][number];
+    return {
+      ...settings.sampling,
+      stop: settings.stop ?? [],
+      prompt: prepared.prompt(problem).tokens,
+      maxTokens: settings.maxTokens,
+      seed: trajectorySeed(settings.seed, problem.id, 0),
+      interventions: (some[p % some.length] as Arm).interventions,
+    };
+  });
+  const limit = AbortSignal.timeout(MEASURED_MS);
+  let progress: RunProgress | undefined;
+  let [finished, sampled] = [0, 0];
+  try {
+    const results = runSequences(session, requests, { signal: signal === undefined ? limit : AbortSignal.any([signal, limit]), onProgress: (now) => (progress = now) });
+    for await (const { tokens } of results) {
+      finished++;
+      sampled += tokens.length;
+    }
+  } catch (error) {
+    if (!limit.aborted || signal?.aborted === true) {
+      throw error;
+    }
+  }
+  if (progress === undefined || progress.busyMs === 0 || finished === 0) {
+    return undefined;
+  }
+  const tokensPerSecond = (1000 * (progress.promptTokens + progress.completionTokens)) / progress.busyMs;
+  return { tokensPerSecond, meanTokens: finished === pairs ? sampled / finished : undefined, source: `measured on ${finished} pairs` };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { bestLayer, isOutside } from '../../src/report/facts.js';
+import { escapeHtml } from '../../src/report/html.js';
 import { parseStudy } from '../../src/report/parse.js';
 import type { DatasetResult, Study } from '../../src/report/schema.js';
 import { mulberry32 } from '../../src/util/random.js';
@@ -108,6 +109,21 @@ describe('the demo', () => {
     }
   });
 
+  test('takes value neurons of one data set away, on problems that no probe saw, and says why not of the others', () => {
+    const dataset = named(study, 'feedback-search');
+    const { items, models } = dataset.ablation as NonNullable<DatasetResult['ablation']>;
+    const [model] = models as [(typeof models)[number]];
+    expect(model.arms.length).toBeGreaterThanOrEqual(60);
+    expect(items).toBeGreaterThanOrEqual(100);
+    expect(items).toBeLessThanOrEqual(dataset.split.testProblems);
+    [model.base, ...model.arms].forEach(({ name, items: own, edits, status }) => expect({ name, own, status, hooks: edits.edited === edits.expected && (edits.edited > 0) === (name !== 'base') }).toEqual({ name, own: items, status: 'complete', hooks: true }));
+    expect(model.verdicts.length).toBeGreaterThan(0);
+    expect(readFileSync(join(folder, 'report.html'), 'utf8')).toContain(escapeHtml(model.verdicts[0]?.text ?? '?'));
+    for (const other of study.datasets.filter((one) => one !== dataset)) {
+      expect(other).toMatchObject({ ablation: null, ablationNotes: [expect.stringMatching(/--ablate-datasets/)] });
+    }
+  });
+
   test('leaves a report that fetches nothing', () => expectSelfContained(folder));
 
   test('runs again in seconds, with equal numbers', async () => {
@@ -123,10 +139,20 @@ describe('the demo', () => {
 
 const SMALL_PROBE = ['--hidden', '16', '--epochs', '3', '--lr', '1e-3', '--targets', 'mc'];
 const SMALL_RANK = ['--draws', '3'];
+/** Five sets beside the base on ten problems. */
+const SMALL_SWEEP = ['--ablate-layers', 'best', '--ablate-draws', '2', '--ablate-items', '10'];
 const DATA = { '--limit': '200', '-n': '64' };
 const STUDY = (folder: string, ...more: string[]): string[] => [
-  'study', ...SMALL, '-m', bundledModel, '--dataset', chainedSums, ...Object.entries(DATA).flat(), ...SMALL_PROBE, ...(more.includes('--draws') ? [] : SMALL_RANK), '-o', folder, ...more,
+  'study', ...SMALL, '-m', bundledModel, '--dataset', chainedSums, ...Object.entries(DATA).flat(), ...SMALL_PROBE, ...(more.includes('--draws') ? [] : SMALL_RANK),
+  ...(more.includes('--ablate-items') || more.includes('--no-ablate') ? [] : SMALL_SWEEP), '-o', folder, ...more,
 ];
+/** Numbers of a study, without what says when and in how many parts they were made. */
+const numbers = ({ datasets }: Study): object[] =>
+  datasets.map(({ ablation, ...one }) => ({
+    ...one,
+    probe: { ...one.probe, trajectoriesSha256: '' },
+    ablation: ablation === null ? null : { ...ablation, models: ablation.models.map((model) => ({ ...model, manifest: {}, sweep: {} })) },
+  }));
 
 describe('a small study', () => {
   const NAME = 'chained-sums-train';
@@ -144,7 +170,8 @@ describe('a small study', () => {
     await succeeds(['probe', byHand, '-t', '1', ...SMALL_PROBE]);
     await succeeds(['rank', byHand, '-t', '1', ...SMALL_RANK]);
     expect(await succeeds(['report', byHand, '-t', '1'])).toContain(join(byHand, 'report.html'));
-    expect(readStudy(byHand).datasets).toEqual(study.datasets);
+    const [dataset] = readStudy(byHand).datasets;
+    expect(dataset).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: [expect.stringMatching(/rewardlens ablate/)] });
     expectSelfContained(byHand);
   });
 
@@ -159,8 +186,34 @@ describe('a small study', () => {
 
   test('other probes: probes and ranking are made again', async () => {
     await succeeds(STUDY(folder, '--probe-seed', '2'));
-    expect(madeBy(readStudy(folder))).toEqual([`probe ${NAME}`, `rank ${NAME}`]);
+    expect(madeBy(readStudy(folder))).toEqual([`probe ${NAME}`, `rank ${NAME}`, `ablate ${NAME}`]);
     await succeeds(STUDY(folder));
+  });
+
+  test('takes the best-ranked neurons away on held-out problems, from the base of the rollout', async () => {
+    const { ablation, ablationNotes, ranking, layers, bestLayer: best, split } = study.datasets[0] as DatasetResult;
+    const [{ base, arms }] = ablation?.models as [NonNullable<DatasetResult['ablation']>['models'][number]];
+    expect(ablationNotes[0]).toBe(`Items: the first 10 of ${split.testProblems} held-out problems. Few: only large changes can be seen.`);
+    expect(arms.map(({ group, layer }) => [group, layer])).toEqual(['top', 'random', 'random', 'matched', 'matched'].map((group) => [group, layers[best]?.layer]));
+    const first = ranking.neurons.slice(0, arms[0]?.neurons.length).map(({ neuron }) => neuron);
+    expect(arms[0]?.neurons).toEqual(first.sort((a, b) => a - b));
+    // Same problems, prompts, sampling and seeds: with nothing edited the model answers as it did in the rollout.
+    const lines = (path: string): Record<string, unknown>[] => readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+    const rollout = new Map(lines(join(folder, NAME, 'trajectories.jsonl')).map((line) => [line.problem, line]));
+    const records = lines(join(folder, NAME, 'ablation', 'ledger.jsonl')).filter(({ arm }) => arm === 'base');
+    expect(records).toHaveLength(10);
+    records.forEach(({ item, reward }) => expect({ item, reward }).toEqual({ item, reward: rollout.get(item)?.reward }));
+    expect(base.items).toBe(10);
+  });
+
+  test('--no-ablate: no sweep is run or shown, and the report says so', async () => {
+    const output = await succeeds(STUDY(folder, '--no-ablate'));
+    expect(madeBy(readStudy(folder))).toEqual([]);
+    expect(readStudy(folder).datasets[0]).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: ['The sweep was switched off (--no-ablate).'] });
+    expect(output).toContain('taken away: nothing');
+    expect(await run(STUDY(folder, '--ablate-items', '0'))).toMatchObject({ code: 2, stderr: expect.stringMatching(/--ablate-items: expected an integer ≥ 1/) });
+    await succeeds(STUDY(folder));
+    expect(readStudy(folder).datasets).toEqual(study.datasets);
   });
 
   test('rewards judged anew by a module: probes and ranking are made again, trajectories are not', async () => {
@@ -175,48 +228,55 @@ describe('a small study', () => {
     expect(await run(STUDY(folder))).toMatchObject({ code: 1, stderr: expect.stringMatching(/judged by .*even\.mjs.*rewardlens rescore/) });
     await succeeds(STUDY(folder, '--check', check));
     const again = readStudy(folder);
-    expect(madeBy(again)).toEqual([`probe ${NAME}`, `rank ${NAME}`]);
+    expect(madeBy(again)).toEqual([`probe ${NAME}`, `rank ${NAME}`, `ablate ${NAME}`]);
     expect(again.datasets[0]?.rollout.correct).toBe(Number(correct));
     expect(again.datasets[0]?.rollout.correct).not.toBe(study.datasets[0]?.rollout.correct);
     // And back.
     await succeeds(['rescore', join(folder, NAME), '--check', 'gsm8k']);
     await succeeds(STUDY(folder));
-    expect(readStudy(folder).datasets).toEqual(study.datasets);
+    expect(numbers(readStudy(folder))).toEqual(numbers(study));
   });
 
   test('damaged results of stages are made again', async () => {
     writeFileSync(join(folder, 'self-test.json'), 'x');
     writeFileSync(join(folder, NAME, 'rank.json'), '{"inputs":');
     writeFileSync(join(folder, NAME, 'probes.safetensors'), 'x');
+    writeFileSync(join(folder, NAME, 'ablation', 'ablate.json'), 'x');
     await succeeds(STUDY(folder));
     const again = readStudy(folder);
-    expect(madeBy(again)).toEqual(['self-test', `probe ${NAME}`, `rank ${NAME}`]);
-    expect(again.datasets).toEqual(study.datasets);
+    expect(madeBy(again)).toEqual(['self-test', `probe ${NAME}`, `rank ${NAME}`, `ablate ${NAME}`]);
+    expect(numbers(again)).toEqual(numbers(study));
+    expect(again.datasets[0]?.ablation?.models[0]?.sweep).toMatchObject({ made: 0, found: 60 }); // the ledger had them all
   });
 
+  const LONG_TRAINING = ['--epochs', '400', '--patience', '400', '--hidden', '256'];
+  const LONG_SWEEP = ['--ablate-layers', 'best', '--ablate-draws', '39', '--ablate-items', '40'];
   test.each([
-    ['while sampling', (out: string) => existsSync(join(out, NAME, 'trajectories.jsonl')) && statSync(join(out, NAME, 'trajectories.jsonl')).size > 20_000, []],
-    ['while training', (out: string) => existsSync(join(out, NAME, 'stream.safetensors')), [`rollout ${NAME}`]],
-  ] as const)('interrupted %s, it goes on', async (_, ready, kept) => {
-    const out = mkdtempSync(join(directory, 'interrupted-'));
     // Long enough to be hit.
-    const long = ['--epochs', '400', '--patience', '400', '--hidden', '256'];
-    const { child, outcome } = start(STUDY(out, ...(kept.length > 0 ? long : [])));
-    while (child.exitCode === null && !ready(out)) {
+    ['while sampling', 'trajectories.jsonl', 20_000, [], []],
+    ['while training', 'stream.safetensors', 1, LONG_TRAINING, [`rollout ${NAME}`]],
+    ['while ablating', 'ablation/ledger.jsonl', 10_000, LONG_SWEEP, [`rollout ${NAME}`, `probe ${NAME}`, `rank ${NAME}`]],
+  ] as const)('interrupted %s, it goes on', async (when, file, size, long, kept) => {
+    const out = mkdtempSync(join(directory, 'interrupted-'));
+    const path = join(out, NAME, file);
+    const { child, outcome } = start(STUDY(out, ...long));
+    while (child.exitCode === null && !(existsSync(path) && statSync(path).size >= size)) {
       await sleep(10);
     }
-    await sleep(kept.length > 0 ? 300 : 0);
+    await sleep(when === 'while training' ? 300 : 0);
     child.kill('SIGINT');
     const ended = await outcome;
     expect(ended).toMatchObject({ code: 130, stderr: expect.stringMatching(/stopping/) });
-    expect(existsSync(join(out, NAME, 'probe.json'))).toBe(false);
+    expect(existsSync(join(out, NAME, 'sweep.json'))).toBe(false);
     await succeeds(STUDY(out));
     const again = readStudy(out);
     expect(madeBy(again)).not.toContain('self-test');
     kept.forEach((stage) => expect(madeBy(again)).not.toContain(stage));
+    if (when === 'while ablating') {
+      expect(again.datasets[0]?.ablation?.models[0]?.sweep.found).toBeGreaterThan(0);
+    }
     // Records and their rows come in the order trajectories finished, which an interruption changes; all else is the same.
     expect(recordsWithoutPlaces(join(out, NAME))).toEqual(recordsWithoutPlaces(join(folder, NAME)));
-    const numbers = ({ datasets }: typeof study): object[] => datasets.map((one) => ({ ...one, probe: { ...one.probe, trajectoriesSha256: '' } }));
     expect(numbers(again)).toEqual(numbers(study));
   });
 

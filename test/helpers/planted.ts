@@ -18,29 +18,34 @@ export const PLANTED_MODELS = { planted: 'models/planted.gguf', null: 'models/pl
 
 const LETTERS = 'abcdefghijklmopqrstuvwxz';
 
-/** Three letters that the model answers with `y` (right) or `n`: which is likelier, the last letter decides. */
-export function plantedProblems(count: number): Problem[] {
+/** Three letters that the model answers with `y` (right) or `n`: which is likelier, the last letter decides. `answer`, `check`: of one letter, unless given. */
+export function plantedProblems(count: number, { answer, check }: Pick<Problem, 'answer' | 'check'> = { answer: 'y', check: 'exact' }): Problem[] {
   return Array.from({ length: count }, (_, i) => {
     const question = [i, 7 * i + 3, 5 * i + Math.floor(i / 24)].map((at) => LETTERS[at % LETTERS.length]).join('');
-    return { id: `item-${String(i).padStart(4, '0')}`, question, answer: 'y', check: 'exact', source: {} };
+    return { id: `item-${String(i).padStart(4, '0')}`, question, answer, check, source: {} };
   });
 }
 
 const PROBES: ProbeSettings = { ...PROBE_DEFAULTS, hidden: 16, learningRate: 3e-3, maxEpochs: 20, targets: ['mc'], variants: [], test: 0.3, validation: 0.2 };
 
-/** A rollout of one-letter answers with probes of all layers. `seed`: of the sampling. Returns the folder. */
-export async function plantedFolder(which: keyof typeof PLANTED_MODELS, options: { count: number; seed?: number; file?: string; settings?: Partial<ProbeSettings> }): Promise<string> {
+/** Answers of several letters, right when they end in `y`. */
+export const LAST_LETTER = { answer: 'y$', check: 'regex' } as const;
+
+/** A rollout with probes of all layers: one-letter answers, or `maxTokens` letters of which the last one counts. `seed`: of the sampling. Returns the folder. */
+export async function plantedFolder(which: keyof typeof PLANTED_MODELS, options: { count: number; maxTokens?: number; seed?: number; settings?: Partial<ProbeSettings> }): Promise<string> {
+  const { maxTokens = 1 } = options;
+  const task = maxTokens === 1 ? undefined : LAST_LETTER;
   const directory = await mkdtemp(join(tmpdir(), `rewardlens-${which}-`));
-  const path = options.file ?? PLANTED_MODELS[which];
+  const path = PLANTED_MODELS[which];
   await using model = await loadModel(path, { gpuLayers: 0, isolate: false });
   await using session = model.createSession({ parallel: 64, contextLength: 64, threads: 1 });
-  await using scorer = await createScorer('exact');
+  await using scorer = await createScorer(task?.check ?? 'exact');
   await runRollout(session, {
     directory,
-    problems: plantedProblems(options.count),
+    problems: plantedProblems(options.count, task),
     prompt: ({ question }) => ({ text: question, tokens: model.tokenize(question) }),
     samples: 1,
-    maxTokens: 1,
+    maxTokens,
     sampling: { temperature: 1 },
     stop: [],
     seed: options.seed ?? 3,

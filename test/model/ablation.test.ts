@@ -75,7 +75,7 @@ describe('a planted causal neuron', () => {
       common = prepared;
     }
     const grid = { layers: [1], shares: [1 / WIDTH], kinds: ['zero'], positions: ['all'], groups: ['top', 'matched'], draws: 19, method: 'linear', excludeSinks: false, seed: 5 } as const;
-    const saved = await saveAblation(directory, runs, { prepared: common as Prepared, grid: grid as never, settings: SETTINGS });
+    const saved = await saveAblation(directory, runs, { prepared: common as Prepared, grid: grid, settings: SETTINGS });
     const read: unknown = JSON.parse(await readFile(join(directory, ABLATION_FILE), 'utf8'));
     expect(ablationSchema.parse(read)).toEqual(read);
     expect(read).toEqual(JSON.parse(JSON.stringify(saved)));
@@ -108,8 +108,9 @@ describe('neutral text', () => {
 
     const plan = { site: 'logits', layers: [-1] } as const;
     const rows = async (arm: Arm): Promise<number[][]> => {
-      const { rowCount, get } = await captureActivations(session, [tokens], plan, { interventions: arm.interventions.map((entry) => ({ ...entry, positions: 'all' as const })) });
-      const flat = get('logits', model.info.layerCount - 1).data;
+      const captured = await captureActivations(session, [tokens], plan, { interventions: arm.interventions.map((entry) => ({ ...entry, positions: 'all' as const })) });
+      const { rowCount } = captured;
+      const flat = captured.get('logits', model.info.layerCount - 1).data;
       return Array.from({ length: rowCount }, (_, r) => softmax(flat.subarray((r * flat.length) / rowCount, ((r + 1) * flat.length) / rowCount)));
     };
     const base = await rows(BASE_ARM);

@@ -225,7 +225,12 @@ describe('a planted causal neuron', () => {
 
     const page = await renderPatchReport(patching);
     expect(page).toBe(await renderPatchReport(patching));
-    expect(page).toMatch(/<path [^>]*><title>layer 0, neurons 32–39: 0\.9\d\d|<path [^>]*><title>layer 0, neurons 32–39: 1\.0\d\d/);
+    // the text under the pointer belongs to the cell: one place a column, one height a layer
+    const cells = [...page.matchAll(/<path d="M([\d.]+),([\d.]+)h[^"]*"[^>]*><title>layer (\d), neurons ([^:]*): (−?[\d.]+)/g)].slice(0, 24);
+    const places = new Set(cells.map(([, x, , , column]) => `${x ?? ''} ${column ?? ''}`));
+    const heights = new Set(cells.map(([, , y, layer]) => `${y ?? ''} ${layer ?? ''}`));
+    expect([places.size, heights.size, new Set(cells.map(([, x]) => x)).size, new Set(cells.map(([, , y]) => y)).size]).toEqual([8, 3, 8, 3]);
+    expect(cells.filter(([, , , , column]) => column === '32–39').map(([, , , , , value]) => Math.round(Number(value)))).toEqual([1, 1, 1]);
     expect(page).not.toMatch(/(?:src|href)="(?!#)/);
   });
 

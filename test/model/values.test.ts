@@ -11,6 +11,8 @@ import { runRollout } from '../../src/rollout/rollout.js';
 import type { Continuation, ForkOptions, ForkResult } from '../../src/rollout/values.js';
 import { forkValues } from '../../src/rollout/values.js';
 import type { RunProgress } from '../../src/run/engine.js';
+import { runSequences } from '../../src/run/engine.js';
+import type { SequenceRequest, SequenceResult } from '../../src/run/request.js';
 import { VALUES_DEFAULTS, openValuesSession, prepareValues, runValues } from '../../src/study/values.js';
 import { VALUES_FILES, readValues } from '../../src/study/valuesFormat.js';
 import { pieceBytesOf } from '../../src/study/valuesInput.js';
@@ -111,6 +113,27 @@ describe('forking from caches', () => {
     // two tokens of every request, and each trajectory once: sharing is not luck
     const once = prepared.trajectories.reduce((sum, { states }) => sum + (states.at(-1)?.tokens.length ?? 0), 0);
     expect(shared.computedTokens).toBeLessThanOrEqual(2 * shared.made + once);
+  });
+
+  test('cells of sampled tokens are not taken for those of a prompt', async () => {
+    const prompt = model.tokenize('6*x+09=147 x in 01-24\n');
+    const shared = async (promptCellsOnly: boolean): Promise<number> => {
+      async function* requests(): AsyncGenerator<SequenceRequest> {
+        yield { prompt, maxTokens: 40, seed: 3 };
+        const { tokens } = await first;
+        yield { prompt: [...prompt, ...tokens.subarray(0, 30)], maxTokens: 1, promptCellsOnly };
+      }
+      let resolve: (result: SequenceResult) => void = () => undefined;
+      const first = new Promise<SequenceResult>((done) => (resolve = done));
+      let last = 0;
+      for await (const result of runSequences(session, requests())) {
+        resolve(result);
+        last = result.sharedPrefix;
+      }
+      return last;
+    };
+    expect(await shared(false)).toBe(prompt.length + 28);
+    expect(await shared(true)).toBe(prompt.length);
   });
 
   test('whole completions are judged, also where a stop text begins before the state', async () => {

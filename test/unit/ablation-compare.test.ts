@@ -3,7 +3,7 @@ import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import { describe, expect, test } from '@jest/globals';
 import { BASE_ARM } from '../../src/ablate/arms.js';
 import type { ArmResult, Comparison, VerdictKind } from '../../src/report/ablationSchema.js';
-import { accuracyChange, mcnemar, minimumDetectableEffect } from '../../src/stats/paired.js';
+import { accuracyChange, mcnemar, minimumDetectableEffect, scoreInterval } from '../../src/stats/paired.js';
 import type { ArmFacts, ArmOutcomes, Outcome } from '../../src/study/ablationArms.js';
 import type { ComparedArms } from '../../src/study/ablationCompare.js';
 import { compareArms, judgeArms } from '../../src/study/ablationCompare.js';
@@ -29,7 +29,7 @@ const controls = (group: string, text: string, draws: number, layer = 2): ArmOut
 /** `right` of `n` items right, the first ones. */
 const first = (right: number, n: number): string => '1'.repeat(right) + '0'.repeat(n - right);
 
-const find = (result: ComparedArms, name: string): ArmResult => result.arms.find((entry) => entry.name === name) as ArmResult;
+const find = (result: Pick<ComparedArms, 'arms'>, name: string): ArmResult => result.arms.find((entry) => entry.name === name) as ArmResult;
 const kindOf = (arms: ArmOutcomes[], items: number): VerdictKind | undefined => judgeArms(arms, { items, resamples: 200 }).verdicts[0]?.kind;
 
 describe('an arm against the base', () => {
@@ -76,9 +76,9 @@ describe('families', () => {
     expect(ps).toHaveLength(4);
     expect(find(result, 'top#0-L2').pHolm).toBeCloseTo(4 * Math.min(...ps), 12);
     expect(result.arms.filter(({ role }) => role === 'control').every(({ pHolm, p }) => pHolm === null && p !== null)).toBe(true);
-    expect(result.detectable).toEqual({ items: 40, sets: 4, power: 0.8, discordance: 0.025, alone: null, holm: null });
+    expect(result.detectable).toEqual({ items: 40, sets: 4, power: 0.8, discordance: 0.025, alone: expect.closeTo(0.19, 2), holm: expect.closeTo(0.25, 1) });
     const { detectable } = compareArms([base, arm('top', first(14, 40))], { items: 40, resamples: 10 });
-    expect(detectable).toEqual({ items: 40, sets: 1, power: 0.8, discordance: 0.4, alone: minimumDetectableEffect(40, 0.4), holm: detectable.alone });
+    expect(detectable).toEqual({ items: 40, sets: 1, power: 0.8, discordance: 0.4, alone: expect.closeTo(minimumDetectableEffect(40, 0.4) as number, 3), holm: detectable.alone });
   });
 
   test('rank p-values: Holm over the value sets, each control on its own; the verdict rests on matched controls', () => {
@@ -121,6 +121,26 @@ describe('verdicts', () => {
     expect(kindOf(sweep, 100)).toBe('noEffect');
     expect(judgeArms(sweep, { items: 100, resamples: 200 }).verdicts[0]?.text).toContain('no effect beyond matched controls');
     expect(kindOf([base, arm('top', first(90, 100)), ...controls('matched', first(58, 100), 19)], 100)).toBe('raised');
+  });
+
+  test('what is excluded is not what happened not to be seen', () => {
+    // one gain and no loss: the bootstrap's interval begins at 0
+    const { arms, verdicts } = judgeArms([base, arm('top', first(61, 100)), ...controls('matched', first(58, 100), 19)], { items: 100, resamples: 200 });
+    expect(arms[0]?.change?.low).toBe(0);
+    expect(verdicts[0]?.text).toContain(`a fall of more than ${(-100 * scoreInterval(0, 1, 100).low).toFixed(1)} points is excluded`);
+  });
+
+  test('under an early rule its levels decide, not Holm; other sets keep Holm among themselves', () => {
+    const early = { level: 0.01 };
+    const cut = (text: string): string => text.slice(0, 60);
+    const stopped = [arm('top', cut(first(30, 100))), ...controls('matched', cut(first(58, 100)), 19)].map((entry) => ({ ...entry, decided: true }));
+    const result = judgeArms([base, ...stopped, arm('bottom', first(52, 100))], { items: 100, resamples: 100, early });
+    expect(result.verdicts[0]).toMatchObject({ kind: 'beyond', text: expect.stringContaining('decided early after 60 items') });
+    expect(find(result, 'top#0-L2')).toMatchObject({ status: 'decided', items: 60, pHolm: null });
+    expect(find(result, 'bottom#0-L2').pHolm).toBe(mcnemar(8, 0));
+    // at the last look: 8 losses have p 0.008, 7 have 0.016
+    const kinds = [52, 53].map((right) => judgeArms([base, arm('top', first(right, 100)), ...controls('matched', first(60, 100), 19)], { items: 100, resamples: 100, early }).verdicts[0]?.kind);
+    expect(kinds).toEqual(['beyond', 'cannotTell']);
   });
 
   test('cannot tell: too few draws, too few items, no control', () => {

@@ -1,9 +1,9 @@
 /** Activation patching without a model: pairs, groups, cells, maps and their statistics. */
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { parseCommandLine } from '../../src/cli/app.js';
 import type { PatchMap } from '../../src/patch/cells.js';
 import { cellOf, changesNothing, firstDifference, positionOffsets } from '../../src/patch/cells.js';
@@ -13,10 +13,13 @@ import type { PatchPair } from '../../src/patch/pairs.js';
 import { readPairs } from '../../src/patch/pairs.js';
 import type { PairMap } from '../../src/patch/run.js';
 import { signFlipsMaxT } from '../../src/stats/signFlips.js';
+import { probeStage } from '../../src/study/analyse.js';
+import { PROBE_DEFAULTS } from '../../src/study/options.js';
 import { neuronGroups, parseGroups } from '../../src/study/patchGroups.js';
 import { metricMap } from '../../src/study/patchMaps.js';
 import { controlPairs } from '../../src/study/patching.js';
 import { mulberry32 } from '../../src/util/random.js';
+import { saveTensors } from '../../src/util/safetensors.js';
 
 const pair = (clean: number[], corrupted: number[], id = 'p'): PatchPair => ({ id, clean: Int32Array.from(clean), corrupted: Int32Array.from(corrupted), answer: 1, wrong: 2 });
 const values = (difference: number | null, probability = 0.5, kl = 0): PatchValues => ({ 'logit-diff': difference, probability, kl });
@@ -129,6 +132,38 @@ describe('groups', () => {
     const blocks = await neuronGroups({ ...request, spec: { kind: 'blocks', size: 4 } });
     expect(blocks.map(({ name, neurons }) => [name, neurons[0], neurons[1]])).toEqual([['0–3', [0, 1, 2, 3], [0, 1, 2, 3]], ['4–7', [4, 5, 6, 7], [4, 5]], ['8–9', [8, 9], []]]);
     await expect(neuronGroups({ ...request, spec: { kind: 'lists', lists: [[7]] } })).rejects.toThrow(/neurons in 0\.\.5 \(mlpPost, layer 1\), got 7/);
+  });
+});
+
+describe('groups of a probed folder', () => {
+  const WIDTH = 16;
+  const KNOWS = 5;
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'rewardlens-groups-'));
+    const random = mulberry32(4);
+    const rows = Array.from({ length: 240 }, (_, t) => Array.from({ length: WIDTH }, (__, i) => 2 * random() - 1 + (i === KNOWS ? 2 * (t % 2) - 1 : 0)));
+    await mkdir(join(directory, 'activations'));
+    await writeFile(join(directory, 'store.json'), JSON.stringify({ format: 'rewardlens.store', version: 1, dtype: 'f32', sites: [{ site: 'residPost', layers: [2], width: WIDTH }], positions: 'response' }));
+    await writeFile(join(directory, 'trajectories.jsonl'), rows.map((_, t) => `${JSON.stringify({ problem: `p${t}`, reward: t % 2, tokens: [1], logProbabilities: [0], rows: [[0, t, t + 1]] })}\n`).join(''));
+    await saveTensors(join(directory, 'activations', 'residPost-00000.safetensors'), new Map([['residPost', { shape: [rows.length, 1, WIDTH], data: Float32Array.from(rows.flat()) }]]), {});
+    await probeStage(directory, { ...PROBE_DEFAULTS, hidden: 16, targets: ['mc'], variants: [], maxEpochs: 20, learningRate: 3e-3 }, { threads: 1 });
+  });
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  test('the best neurons, each set beside one of its magnitude that has none of them', async () => {
+    const request = { spec: parseGroups('top:1,3'), site: 'residPost', layers: [2], width: () => WIDTH, from: directory } as const;
+    const [best, matched, three, others] = await neuronGroups(request);
+    expect([best, matched, three, others].map((group) => group?.name)).toEqual(['top 1', 'matched 1', 'top 3', 'matched 3']);
+    expect(best?.neurons).toEqual({ 2: [KNOWS] });
+    expect(three?.neurons[2]).toContain(KNOWS);
+    expect([matched?.neurons[2]?.length, others?.neurons[2]?.length]).toEqual([1, 3]);
+    expect(three?.neurons[2]?.filter((neuron) => others?.neurons[2]?.includes(neuron))).toEqual([]);
+    expect(await neuronGroups(request)).toEqual([best, matched, three, others]);
+    await expect(neuronGroups({ ...request, site: 'mlpOut' })).rejects.toThrow(/from: expected a folder with probes of mlpOut, layers 2, got "residPost, layers 2"/);
+    await expect(neuronGroups({ ...request, layers: [1, 2] })).rejects.toThrow(/layers 1, 2/);
+    await expect(neuronGroups({ ...request, from: join(directory, 'activations') })).rejects.toThrow(/has no probes/);
   });
 });
 

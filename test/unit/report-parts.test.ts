@@ -31,7 +31,11 @@ describe('parseStudy', () => {
   };
 
   test.each([
-    [['version'], 2, 's.json: version: expected 1, got 2'],
+    [['version'], 3, 's.json: version: expected 2, got 3: it was written by a newer rewardlens'],
+    [['version'], 1, 's.json: version: expected 2, got 1: it was written by an older rewardlens; run `rewardlens study` again with the same arguments, stages that are done are kept'],
+    [['version'], '2', 's.json: version: expected 2, got "2"'],
+    [['datasets', 1, 'ablation'], {}, 's.json: datasets[1].ablation.format: expected "rewardlens.ablation", got undefined'],
+    [['datasets', 0, 'ablationNotes'], undefined, 's.json: datasets[0].ablationNotes: expected an array, got undefined'],
     [['format'], 'else', 's.json: format: expected "rewardlens.study", got "else"'],
     [['title'], undefined, 's.json: title: expected a string, got undefined'],
     [['datasets', 0, 'layers', 2, 'auc', 'middle', 'value'], 'high', 's.json: datasets[0].layers[2].auc.middle.value: expected a number, got "high"'],

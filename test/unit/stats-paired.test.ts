@@ -11,6 +11,7 @@ import {
   mcnemar,
   minimumDetectableEffect,
   powerOfMcnemar,
+  scoreInterval,
   signFlipPValue,
 } from '../../src/stats/paired.js';
 import { mulberry32 } from '../../src/util/random.js';
@@ -121,6 +122,22 @@ describe('change of accuracy', () => {
     expect(() => accuracyChange([1, 0], [1, 0], ['a'])).toThrow('items: expected 2 values, one per reward, got 1');
     expect(() => accuracyChange([1], [2])).toThrow('arm[0]: expected a reward from 0 to 1, got 2');
     expect(() => accuracyChange([1], [0], undefined, { resamples: 0 })).toThrow('resamples: expected an integer from 1');
+  });
+});
+
+describe('score interval', () => {
+  const { cases } = JSON.parse(readFileSync('test/fixtures/stats/score_interval.json', 'utf8')) as { cases: { b: number; c: number; n: number; low: number; high: number }[] };
+
+  test.each(cases)('$b lost, $c won of $n: as by a search for the constrained maximum', ({ b, c, n, low, high }) => {
+    const own = scoreInterval(b, c, n);
+    expect(Math.abs(own.low - low)).toBeLessThan(1e-6);
+    expect(Math.abs(own.high - high)).toBeLessThan(1e-6);
+  });
+
+  test('mirrors, and refuses what are no counts', () => {
+    expect(scoreInterval(3, 1, 40).low).toBeCloseTo(-scoreInterval(1, 3, 40).high, 12);
+    expect(scoreInterval(0, 0, 0)).toEqual({ low: -1, high: 1 });
+    expect(() => scoreInterval(3, 3, 5)).toThrow('n: expected an integer from 6, got 5');
   });
 });
 

@@ -205,6 +205,8 @@ function dataset(name, options) {
     ranking: { method: 'l1-zscore', layer: best, neurons: neurons(n, rows) },
     pruning: pruning(layers, options),
     examples,
+    ablation: null,
+    ablationNotes: ['The sweep was switched off (--no-ablate).'],
   };
 }
 
@@ -244,7 +246,7 @@ const large = process.argv[2] === '--large';
 const datasets = large ? largeStudy() : smallStudy();
 const study = {
   format: 'rewardlens.study',
-  version: 1,
+  version: 2,
   title: large ? 'A large study' : 'reasoner-rl.gguf on feedback-search and odd-cases (invented numbers)',
   manifest: {
     rewardlens: '0.1.0',

@@ -6,7 +6,7 @@ import { html } from '../html.js';
 import { figure, pairs, panels } from '../parts.js';
 import { MOST_PANES } from '../style.js';
 import type { Setting } from '../sweepFacts.js';
-import { VERDICT_NAMES, detectableText, groupName, isOf, orderedVerdicts, settingText, settingsOf, sweepSentence } from '../sweepFacts.js';
+import { VERDICT_NAMES, detectableText, groupName, isOf, orderedVerdicts, pText, settingText, settingsOf, sweepSentence } from '../sweepFacts.js';
 import { accuracySpec, forestSpec } from '../sweepPlots.js';
 import { renderSvg } from '../svg.js';
 import { visibleText } from '../text.js';
@@ -66,10 +66,12 @@ function factsTable(ablation: Ablation, model: ModelResult): Html {
     ['items', `${ablation.items} problems of ${visibleText(ablation.dataset.name)}, each in every arm with the same seed`],
     ['arms', `${sets} ${sets === 1 ? 'set' : 'sets'}, ${arms.length - sets} control draws, and one with nothing edited${short.length === 0 ? '' : `; ${short.length} without all items`}`],
     ['draws per control', `${least}; a rank p-value cannot be below 1 / (draws + 1)`],
-    ['what could be seen', `${detectableText(model)} (when ${percent(detectable.discordance)} of the items change outcome, the median here)`],
+    ['what could be seen', `${detectableText(model)} (when ${percent(detectable.discordance)} of them change outcome, as in the median arm)`],
     ['edits', `${edited} values written, ${expected} demanded${edited === expected ? '' : ': THESE DIFFER'}`],
+    ...(model.early === null || model.early === undefined ? [] : [['early decision', `a set ends when its p is at most ${model.early.levels.map((level) => pText(level)).join(', ')} after ${model.early.looks.join(', ')} items (${visibleText(model.early.spending)}, α ${model.early.alpha} over ${model.early.comparisons} sets)`] as const]),
+    ...(model.parked === undefined || model.parked.length === 0 ? [] : [['given up', `${model.parked.length} pairs of arm and item failed again and again and are in no number: ${model.parked.slice(0, 5).map(({ arm, item, reason }) => `${visibleText(arm)} on ${visibleText(item)} (${visibleText(reason)})`).join('; ')}${model.parked.length > 5 ? '; …' : ''}`] as const]),
     ['sampling', `${Object.entries(ablation.sampling).map(([key, value]) => `${visibleText(key)} ${valueText(value)}`).join(', ')}; seed ${ablation.seed}; at most ${ablation.maxTokens} tokens`],
-    ['neutral text', neutral === null ? 'none was run' : `${visibleText(neutral.source)}, ${neutral.tokens} tokens; perplexity ${significant(base.neutral?.perplexity)} with nothing edited`],
+    ['neutral text', neutral === null ? (model.neutralSkipped === undefined ? 'none was run' : visibleText(model.neutralSkipped)) : `${visibleText(neutral.source)}, ${neutral.tokens} tokens; perplexity ${significant(base.neutral?.perplexity)} with nothing edited`],
     ['work', `${sweep.made} pairs of arm and item made in ${seconds(sweep.seconds)}, ${sweep.found} found in the ledger`],
   ]);
 }
@@ -91,19 +93,19 @@ ${armTable(model)}
 <div class="pair">${factsTable(ablation, model)}${drawTable(model)}</div>`;
 }
 
-/** The section on a sweep. Cost: two plots per setting. */
-export async function ablationSection(ablation: Ablation, id: string): Promise<Html> {
+/** The section on a sweep; `notes` say what it left out. Cost: two plots per setting. */
+export async function ablationSection(ablation: Ablation, id: string, notes: readonly string[] = []): Promise<Html> {
   const parts = [];
   for (const [i, model] of ablation.models.entries()) {
     parts.push(await modelPart(ablation, model, `${id}-ablation-${i}`));
   }
   return html`<section id="${id}-ablation"><h3>What happens when they are taken away: ablation</h3>
+${notes.length === 0 ? null : html`<p>${notes.map(visibleText).join(' ')}</p>`}
 ${parts}</section>`;
 }
 
 /** The section where there was no sweep: why. */
-export function noAblation(id: string, note: string | null): Html {
+export function noAblation(id: string, notes: readonly string[]): Html {
   return html`<section id="${id}-ablation"><h3>What happens when they are taken away: ablation</h3>
-<p>No neurons were taken away here${note === null ? '' : html`: ${visibleText(note)}`}. Whether the model uses what the probe reads is therefore open.</p></section>`;
+<p>No neurons were taken away here. ${notes.map(visibleText).join(' ')} Whether the model uses what the probe reads is open.</p></section>`;
 }
-

@@ -1,0 +1,93 @@
+/** `rewardlens dopamine`: neurons that follow the prediction error of a rollout's steps. */
+import { join } from 'node:path';
+import { ZSCORES } from '../rpe/features.js';
+import type { DopamineSettings } from '../study/dopamine.js';
+import { DOPAMINE_DEFAULTS, runDopamine } from '../study/dopamine.js';
+import type { Dopamine, DopamineScore } from '../study/dopamineFormat.js';
+import { DOPAMINE_FILE, ERROR_SOURCES } from '../study/dopamineFormat.js';
+import type { OptionTable } from './argv.js';
+import type { Command, Io } from './command.js';
+import type { Flags } from './flags.js';
+import { THREAD_OPTIONS, workOptions } from './studyFlags.js';
+
+const GROUP = 'Dopamine neurons:';
+const d = DOPAMINE_DEFAULTS;
+
+/** Options of {@link readDopamineSettings}. */
+export const DOPAMINE_OPTIONS: OptionTable = {
+  'probe-site': { type: 'string', group: GROUP, describe: `site of the store to read; default ${d.site}` },
+  errors: { type: 'string', group: GROUP, describe: 'where δ comes from: mc (continuations, default) or probe (the value probe)' },
+  zscore: { type: 'string', group: GROUP, describe: 'of every neuron along its trajectory: running (the past alone, default), response (looks ahead, as in the paper) or none' },
+  threshold: { type: 'string', group: GROUP, describe: `|δ| of the steps that are learned from; default ${d.threshold}` },
+  hidden: { type: 'string', group: GROUP, describe: `hidden units; default ${d.hidden}` },
+  radius: { type: 'string', group: GROUP, describe: `tokens around an event; default ${d.radius}` },
+  neurons: { type: 'string', group: GROUP, describe: `best neurons that get averages around events; default ${d.neurons}` },
+  permutations: { type: 'string', group: GROUP, describe: `of the surprise groups; default ${d.permutations}` },
+  draws: { type: 'string', group: GROUP, describe: `draws of every control set; default ${d.draws}` },
+  seed: { alias: 's', type: 'string', group: GROUP, describe: 'default 1' },
+};
+
+/** Reads {@link DOPAMINE_OPTIONS}. */
+export function readDopamineSettings(flags: Flags): DopamineSettings {
+  return {
+    site: flags.text('probe-site') ?? d.site,
+    error: flags.choice('errors', ERROR_SOURCES) ?? d.error,
+    zscore: flags.choice('zscore', ZSCORES) ?? d.zscore,
+    threshold: flags.number('threshold', 0, 1) ?? d.threshold,
+    hidden: flags.integer('hidden', 1, 1 << 20) ?? d.hidden,
+    radius: flags.integer('radius', 0, 10_000) ?? d.radius,
+    neurons: flags.integer('neurons', 0, 50) ?? d.neurons,
+    permutations: flags.integer('permutations', 1, 1_000_000) ?? d.permutations,
+    draws: flags.integer('draws', 1, 10_000) ?? d.draws,
+    seed: flags.integer('seed', 0, 0xffffffff) ?? d.seed,
+  };
+}
+
+/** Finds dopamine neurons. */
+export const dopamineCommand: Command = {
+  name: 'dopamine',
+  describe: 'Find neurons that follow the prediction error: probe on the steps, ranking, averages around events, surprise groups.',
+  positionals: [{ name: 'dir', describe: 'folder of a rollout that `rewardlens values` has been through' }],
+  options: { ...DOPAMINE_OPTIONS, ...THREAD_OPTIONS },
+  examples: [['rewardlens dopamine gsm8k --zscore response', "with the paper's z-scores, which look ahead"]],
+  prepare(flags: Flags) {
+    const directory = flags.required('dir', 'the folder of a rollout with values');
+    const settings = readDopamineSettings(flags);
+    const threads = flags.integer('threads', 1, 1024);
+    return async (io) => {
+      const result = await runDopamine(directory, settings, workOptions({ threads }, io));
+      io.progress.stop();
+      printDopamine(result, join(directory, DOPAMINE_FILE), io);
+    };
+  },
+};
+
+type Shown = DopamineScore['all']['spearman'];
+const shown = ({ value, low, high }: Shown): string => (value === null ? '–' : `${value.toFixed(3)} [${low?.toFixed(2) ?? '–'}, ${high?.toFixed(2) ?? '–'}]`);
+
+function printDopamine(result: Dopamine, path: string, io: Io): void {
+  const best = result.layers.find(({ layer }) => layer === result.bestLayer);
+  if (io.json) {
+    io.line({ summary: { path, selfTest: result.selfTest.passed, bestLayer: result.bestLayer, scores: best?.scores, baselines: result.baselines, neurons: result.ranking.slice(0, 10).map(({ neuron }) => neuron) } });
+    return;
+  }
+  const { all, large, testProblems, noise } = result.steps;
+  io.out(`self-test on planted and shuffled errors: ${result.selfTest.passed ? 'passed' : 'FAILED'}`);
+  io.out(`steps: ${all.train} train, ${all.validation} validation, ${all.test} held out (${testProblems} problems); |δ| > ${result.settings.threshold}: ${large.train}, ${large.validation}, ${large.test}${noise === null ? '' : `; noise of the continuations is ${(100 * noise).toFixed(0)} % of the variance of δ`}`);
+  io.out(`\n${`layer ${result.bestLayer}, held-out δ`.padEnd(58)} ${'Spearman, all steps'.padEnd(24)} ${'Spearman, large'.padEnd(24)} ${'Pearson, large'.padEnd(24)} AUC of the sign`);
+  for (const { name, all: whole, large: own } of [...(best?.scores ?? []), ...result.baselines]) {
+    io.out(`  ${name.padEnd(56)} ${shown(whole.spearman).padEnd(24)} ${shown(own.spearman).padEnd(24)} ${shown(own.pearson).padEnd(24)} ${shown(own.auc)}`);
+  }
+  io.out(`\nneurons by the probe's weights: ${result.ranking.slice(0, 10).map(({ neuron, spearman }) => `${neuron} (${spearman.value === null ? '–' : spearman.value.toFixed(2)})`).join(', ')}`);
+  const few = result.pruning.find(({ share }) => share <= 0.1) ?? result.pruning.at(-1);
+  if (few !== undefined) {
+    io.out(`pruned to ${few.kept}: Spearman ${shown(few.top)}; random ${few.random.mean?.toFixed(3) ?? '–'}, magnitude-matched ${few.matched.mean?.toFixed(3) ?? '–'}`);
+  }
+  const { groups, cells } = result.surprise;
+  io.out(`\nsurprise: ${groups.positive} positive, ${groups.negative} negative, ${groups.expectedSuccess} successes and ${groups.expectedFailure} failures as expected; neurons that differ (adjusted p < 0.05):`);
+  for (const { position, contrast, significant, top } of cells) {
+    io.out(`  ${contrast.padEnd(9)} ${position.padEnd(7)} ${significant === null ? 'too few trajectories' : `${significant}${significant > 0 ? `: ${top.slice(0, 5).map(({ neuron, difference }) => `${neuron} (${difference.toFixed(2)})`).join(', ')}` : ''}`}`);
+  }
+  result.overlaps.forEach(({ a, b, size, shared, iou, p }) => io.out(`first ${size} of ${a} and ${b}: ${shared} shared, IoU ${iou.toFixed(2)}, p ${p.toPrecision(2)}`));
+  io.out(`${path}, ${result.seconds.toFixed(1)} s`);
+}

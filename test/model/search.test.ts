@@ -1,0 +1,152 @@
+/** Guided search: what it chooses among, what it costs, and that a planted signal helps where it is causal. */
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Candidate, CandidateScorer, SearchItem, SearchOptions } from '../../src/apply/search.js';
+import { answersCost, drawAnswers, guidedSearch } from '../../src/apply/search.js';
+import type { Model, Session } from '../../src/index.js';
+import { loadModel } from '../../src/index.js';
+import type { SearchResult } from '../../src/report/searchSchema.js';
+import { searchSchema } from '../../src/report/searchSchema.js';
+import { SEARCH_DEFAULTS, SEARCH_FILE, runSearch } from '../../src/study/search.js';
+import { byChance, byLogProbability } from '../../src/study/searchScorers.js';
+import { PLANTED_MODELS, plantedFolder } from '../helpers/planted.js';
+
+let model: Model;
+let session: Session;
+let items: SearchItem[];
+beforeAll(async () => {
+  model = await loadModel('models/reasoner-base.gguf', { gpuLayers: 0, isolate: false });
+  session = model.createSession({ parallel: 18, contextLength: 256, threads: 1 });
+  items = Array.from({ length: 6 }, (_, i) => ({ id: `p${i}`, prompt: model.tokenize(`${i + 2}*x+1${i}=0${60 + 3 * i} x in 01-04\n`) }));
+});
+afterAll(async () => {
+  await session.dispose();
+  await model.dispose();
+});
+
+const LINES: Omit<SearchOptions, 'score'> = { candidates: 3, beam: 1, step: { stop: ['\n'], maxTokens: 1 << 30 }, maxTokens: 60, sampling: { temperature: 1, topP: 0.95 }, seed: 5 };
+
+/** Scores by `score` and notes all candidates. */
+function watched(score: CandidateScorer): { seen: Candidate[]; score: CandidateScorer } {
+  const seen: Candidate[] = [];
+  return { seen, score: async (candidates) => (seen.push(...candidates), score(candidates)) };
+}
+const first: CandidateScorer = async (candidates) => candidates.map(({ number }) => -number);
+const last: CandidateScorer = async (candidates) => candidates.map(({ number }) => number);
+const rows = (tokens: number): number => tokens - 1;
+
+describe('guidedSearch', () => {
+  test.each([[1, 3], [2, 2]])('beam %i of %i candidates: every token is accounted for, and no prefix is computed twice', async (beam, candidates) => {
+    const { seen, score } = watched(byLogProbability);
+    const { outcomes, run } = await guidedSearch(session, items, { ...LINES, beam, candidates, score });
+    const sum = (pick: (cost: (typeof outcomes)[number]['cost']) => number): number => outcomes.reduce((total, { cost }) => total + pick(cost), 0);
+    expect(sum(({ sampled }) => sampled)).toBe(run.completionTokens);
+    expect(sum(({ computed }) => computed)).toBe(run.promptTokens + run.completionTokens - seen.length);
+    expect(sum(({ shared }) => shared)).toBe(run.sharedTokens);
+    // the first candidate reads the prompt; all others two tokens of what they go on from
+    expect(run.promptTokens).toBe(items.reduce((total, { prompt }) => total + prompt.length - 2, 0) + 2 * seen.length);
+    expect(Math.max(...outcomes.map(({ steps }) => steps))).toBeGreaterThan(2);
+  });
+
+  test('steps end where they should, and answers are made of kept steps', async () => {
+    const { seen, score } = watched(last);
+    const { outcomes } = await guidedSearch(session, items, { ...LINES, score });
+    for (const [i, { answer, steps }] of outcomes.entries()) {
+      const own = seen.filter(({ item }) => item === i);
+      expect(own).toHaveLength(3 * steps);
+      for (let step = 0; step < steps; step++) {
+        const kept = own.find((candidate) => candidate.step === step && candidate.number === 2) as Candidate;
+        expect([...answer.tokens.subarray(0, kept.tokens.length)]).toEqual([...kept.tokens]);
+        const text = model.detokenize(kept.tokens);
+        expect(text.split('\n').length - 1).toBe(kept.ended === undefined ? step + 1 : step);
+      }
+      expect(answer.tokens.length).toBeLessThanOrEqual(60);
+      expect(answer.ended).toBeDefined();
+    }
+  });
+
+  test('two scorers choose among the same candidates until they choose differently', async () => {
+    const [a, b] = [watched(first), watched(last)];
+    const [one, two] = [await guidedSearch(session, items, { ...LINES, score: a.score }), await guidedSearch(session, items, { ...LINES, score: b.score })];
+    const begin = (seen: Candidate[]): number[][] => seen.filter(({ step }) => step === 0).sort((x, y) => x.item - y.item || x.number - y.number).map(({ tokens }) => [...tokens]);
+    expect(begin(a.seen)).toEqual(begin(b.seen));
+    expect(one.outcomes.map(({ answer }) => [...answer.tokens])).not.toEqual(two.outcomes.map(({ answer }) => [...answer.tokens]));
+  });
+
+  test('the same again, with other company', async () => {
+    const options = { ...LINES, score: byChance(5, (item) => items[item]?.id ?? '') };
+    const texts = async (own: Session, some: readonly SearchItem[]): Promise<number[][]> => (await guidedSearch(own, some, options)).outcomes.map(({ answer }) => [...answer.tokens]);
+    const whole = await texts(session, items);
+    expect(await texts(session, items)).toEqual(whole);
+    await using small = model.createSession({ parallel: 6, contextLength: 256, threads: 1 }); // one item at a time
+    expect(await texts(small, items.slice(0, 4))).toEqual(whole.slice(0, 4));
+  });
+
+  test('a step of N tokens is scored by the state that has read them', async () => {
+    const { seen, score } = watched(last);
+    const options = { ...LINES, step: { stop: [], maxTokens: 4 }, capture: { layers: [2] }, score };
+    await guidedSearch(session, items.slice(0, 2), options);
+    for (const { step, tokens, ended } of seen) {
+      expect(ended === undefined ? tokens.length === 4 * (step + 1) : tokens.length <= 4 * (step + 1)).toBe(true);
+    }
+    // the state equals that of a candidate that goes on from the same tokens and is read as a prompt
+    const open = seen.filter(({ ended }) => ended === undefined).slice(0, 6);
+    const { answers } = await drawAnswers(session, open.map(({ item, tokens }, i) => ({ id: `again-${i}`, prompt: Int32Array.of(...(items[item] as SearchItem).prompt, ...tokens) })), 1, { ...options, maxTokens: 1 });
+    open.forEach(({ state }, i) => {
+      const again = answers[i]?.[0]?.state as Float32Array;
+      const [difference, size] = [again.reduce((sum, value, j) => sum + (value - (state?.[j] ?? NaN)) ** 2, 0), again.reduce((sum, value) => sum + value ** 2, 0)];
+      expect(Math.sqrt(difference / size)).toBeLessThan(0.02); // sampled and read tokens go through other kernels
+    });
+  });
+
+  test('whole answers cost what is said', async () => {
+    const count = 4;
+    const { answers, run } = await drawAnswers(session, items, count, { ...LINES });
+    const costs = answers.map((own, i) => answersCost(items[i]?.prompt.length ?? 0, own, count));
+    expect(costs.reduce((sum, { sampled }) => sum + sampled, 0)).toBe(run.completionTokens);
+    expect(costs.reduce((sum, { computed }) => sum + computed, 0)).toBe(run.promptTokens + answers.flat().reduce((sum, { tokens }) => sum + rows(tokens.length), 0));
+    expect(costs.reduce((sum, { shared }) => sum + shared, 0)).toBe(run.sharedTokens);
+  });
+
+  test('numbers that make no search are refused', async () => {
+    await expect(guidedSearch(session, items, { ...LINES, candidates: 0, score: last })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    const controller = new AbortController();
+    const stopped = guidedSearch(session, items, { ...LINES, signal: controller.signal, score: async (all) => (controller.abort(), last(all)) });
+    await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+});
+
+describe('rewardlens search on a planted signal', () => {
+  const folders: string[] = [];
+  const results = new Map<string, SearchResult>();
+  beforeAll(async () => {
+    for (const which of ['planted', 'null'] as const) {
+      const directory = await plantedFolder(which, { count: 300, maxTokens: 3 });
+      folders.push(directory);
+      const target = { model: PLANTED_MODELS[which], load: { gpuLayers: 0, isolate: false }, session: { threads: 1 } };
+      results.set(which, await runSearch(directory, { ...SEARCH_DEFAULTS, step: { kind: 'tokens', count: 1 }, seeds: 4, neurons: 1 }, target, { threads: 1 }));
+    }
+  }, 60_000);
+  afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
+  const against = (which: string, name: string): SearchResult['comparisons'][number] => results.get(which)?.comparisons.find((entry) => entry.against === name) as SearchResult['comparisons'][number];
+
+  test('one neuron finds better answers than chance where it is causal, and on the twin it does not', () => {
+    expect(results.get('planted')?.neurons).toEqual([37]);
+    expect(against('planted', 'guided by random').difference.low).toBeGreaterThan(0.05);
+    expect(against('planted', 'guided by random').pHolm).toBeLessThan(0.01);
+    expect(against('null', 'guided by random').pHolm).toBeGreaterThan(0.05);
+  });
+
+  test('the file is what was returned, and fits its schema', () => {
+    const read = searchSchema.parse(JSON.parse(readFileSync(join(folders[0] ?? '', SEARCH_FILE), 'utf8')));
+    expect(read).toEqual(results.get('planted'));
+    for (const { rewards, accuracy } of read.methods) {
+      expect(rewards).toHaveLength(4);
+      expect(rewards.every((own) => own.length === read.problems.length)).toBe(true);
+      expect(accuracy.value).toBeCloseTo(rewards.flat().reduce((a, b) => a + b, 0) / rewards.flat().length, 12);
+    }
+    expect(read.methods.map(({ name }) => name)).toEqual(['guided by value', 'guided by logprob', 'guided by random', 'one answer', 'best of n by log-probability', 'best of n by value', 'majority of n', 'greedy']);
+  });
+});
