@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ZSCORES } from '../rpe/features.js';
 import type { DopamineSettings } from '../study/dopamine.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../study/dopamine.js';
-import type { Dopamine, DopamineScore } from '../study/dopamineFormat.js';
+import type { Dopamine, DopamineExample, DopamineScore } from '../study/dopamineFormat.js';
 import { DOPAMINE_FILE, ERROR_SOURCES } from '../study/dopamineFormat.js';
 import type { OptionTable } from './argv.js';
 import type { Command, Io } from './command.js';
@@ -22,6 +22,8 @@ export const DOPAMINE_OPTIONS: OptionTable = {
   hidden: { type: 'string', group: GROUP, describe: `hidden units; default ${d.hidden}` },
   radius: { type: 'string', group: GROUP, describe: `tokens around an event; default ${d.radius}` },
   neurons: { type: 'string', group: GROUP, describe: `best neurons that get averages around events; default ${d.neurons}` },
+  examples: { type: 'string', group: GROUP, describe: `held-out trajectories with the trace of the best neuron; default ${d.examples}` },
+  trace: { type: 'boolean', group: GROUP, describe: 'print these traces: red is low, blue is high, faint is near the mean so far' },
   permutations: { type: 'string', group: GROUP, describe: `of the surprise groups; default ${d.permutations}` },
   draws: { type: 'string', group: GROUP, describe: `draws of every control set; default ${d.draws}` },
   seed: { alias: 's', type: 'string', group: GROUP, describe: 'default 1' },
@@ -37,6 +39,7 @@ export function readDopamineSettings(flags: Flags): DopamineSettings {
     hidden: flags.integer('hidden', 1, 1 << 20) ?? d.hidden,
     radius: flags.integer('radius', 0, 10_000) ?? d.radius,
     neurons: flags.integer('neurons', 0, 50) ?? d.neurons,
+    examples: flags.integer('examples', 0, 1000) ?? d.examples,
     permutations: flags.integer('permutations', 1, 1_000_000) ?? d.permutations,
     draws: flags.integer('draws', 1, 10_000) ?? d.draws,
     seed: flags.integer('seed', 0, 0xffffffff) ?? d.seed,
@@ -54,10 +57,14 @@ export const dopamineCommand: Command = {
     const directory = flags.required('dir', 'the folder of a rollout with values');
     const settings = readDopamineSettings(flags);
     const threads = flags.integer('threads', 1, 1024);
+    const trace = flags.on('trace');
     return async (io) => {
       const result = await runDopamine(directory, settings, workOptions({ threads }, io));
       io.progress.stop();
       printDopamine(result, join(directory, DOPAMINE_FILE), io);
+      if (trace && !io.json) {
+        result.examples.forEach((example) => printTrace(example, io));
+      }
     };
   },
 };
@@ -90,4 +97,23 @@ function printDopamine(result: Dopamine, path: string, io: Io): void {
   }
   result.overlaps.forEach(({ a, b, size, shared, iou, p }) => io.out(`first ${size} of ${a} and ${b}: ${shared} shared, IoU ${iou.toFixed(2)}, p ${p.toPrecision(2)}`));
   io.out(`${path}, ${result.seconds.toFixed(1)} s`);
+}
+
+/** From −3 to 3: background colours of the 256-colour palette, red over none to blue. */
+const COLOURS = [160, 203, 217, undefined, 153, 75, 27] as const;
+
+function coloured(text: string, z: number | null): string {
+  const colour = COLOURS[Math.round(Math.max(-3, Math.min(3, z ?? 0))) + 3];
+  return colour === undefined || process.stdout.isTTY !== true ? text : `\u001b[30;48;5;${colour}m${text}\u001b[0m`;
+}
+
+const signed = (value: number | null): string => (value === null ? '–' : `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`).padStart(5);
+
+/** One line per step: δ, what the probe says, and the tokens coloured by the best neuron's z-score. */
+function printTrace({ problem, sample, reward, tokens, trace, steps }: DopamineExample, io: Io): void {
+  io.out(`\n${problem}, sample ${sample}, reward ${reward ?? 'unknown'}`);
+  for (const { begin, end, error, predicted } of steps) {
+    const text = tokens.slice(begin, end).map((token, i) => coloured(token.replaceAll('\n', '⏎'), trace[begin + i] ?? null)).join('');
+    io.out(`  δ ${signed(error)}  probe ${signed(predicted)}  ${text}`);
+  }
 }

@@ -4,6 +4,7 @@ import type { SiteTable } from '../intervene/compile.js';
 import { siteTable } from '../intervene/compile.js';
 import type { Session } from '../model/session.js';
 import type { Site } from '../model/sites.js';
+import { SITE_NAMES } from '../model/sites.js';
 import { RewardLensError } from '../native/errors.js';
 import { makeFolder } from '../rollout/folder.js';
 import { lockFolder } from '../rollout/lock.js';
@@ -28,6 +29,8 @@ const CODE_VERSION = 1;
 /** Activations, and rows of edits, that are held at a time (bytes). One pair may need more. */
 const SOURCE_BYTES = 128 << 20;
 const EDIT_BYTES = 128 << 20;
+/** Pairs whose cells are run together: the engine keeps the lower layers of that many prompts. */
+const MOST_PAIRS = 16;
 /** Records between two fsyncs. */
 const SYNC_EVERY = 256;
 
@@ -160,14 +163,7 @@ class Runner {
         jobs.push({ key, cell, pair: p, control: control !== undefined, name, store });
       });
     }
-    // Edits of one run together, layer by layer, as passes that begin above the same layer go together; late positions first, because a
-    // sequence takes from another one whatever lies before the first position that either edits.
-    const order = ({ cell }: Job): number[] => [cell.target === pair.clean ? 1 : 0, cell.layer, -(cell.positions[0] as number)];
-    return jobs.sort((a, b) => {
-      const [x, y] = [order(a), order(b)];
-      const differs = x.findIndex((value, i) => value !== y[i]);
-      return differs < 0 ? 0 : (x[differs] as number) - (y[differs] as number);
-    });
+    return jobs;
   }
 
   #eachCell(p: number, control: PatchPair | undefined, visit: (entry: { cell: Cell; name: string; store: (values: PatchValues) => void }) => void): void {
@@ -221,7 +217,7 @@ class Runner {
     }
     const journal = await Journal.open(join(this.#options.directory, PATCH_LEDGER));
     try {
-      for (const group of cut(todo, (p) => this.#sourceBytes(p), SOURCE_BYTES)) {
+      for (const group of cut(todo, (p) => Math.max(this.#sourceBytes(p) / SOURCE_BYTES, 1 / MOST_PAIRS), 1)) {
         await this.#runGroup(group, journal);
       }
     } finally {
@@ -238,7 +234,7 @@ class Runner {
   async #runGroup(group: readonly number[], journal: Journal): Promise<void> {
     const { pairs, signal } = this.#options;
     const clean = await this.#runBase(group, journal);
-    const jobs = group.flatMap((p) => this.#jobs[p] ?? []);
+    const jobs = group.flatMap((p) => this.#jobs[p] ?? []).sort(byWork);
     if (jobs.length === 0) {
       return;
     }
@@ -249,13 +245,14 @@ class Runner {
     this.#add(last);
     const rows = new SourceRows(activations, prompts);
     for (const part of cut(jobs, ({ cell }) => this.#cellSize(cell) * 4, EDIT_BYTES)) {
-      // An unedited sequence of each prompt goes before its edited ones, which take prefixes and lower layers from it.
-      const queue = part.flatMap((job, i) => (job.cell.target === part[i - 1]?.cell.target ? [job] : [undefined, job]));
-      const requests = queue.map((job, i): SequenceRequest =>
-        job === undefined ? { prompt: queue[i + 1]?.cell.target as Int32Array } : { prompt: job.cell.target, interventions: [rows.intervention(job.cell)] },
-      );
+      // An unedited sequence of each prompt goes before the edited ones, which take prefixes and lower layers from it.
+      const leaders = [...new Set(part.map(({ cell }) => cell.target))];
+      const requests = [
+        ...leaders.map((prompt): SequenceRequest => ({ prompt })),
+        ...part.map(({ cell }): SequenceRequest => ({ prompt: cell.target, interventions: [rows.intervention(cell)] })),
+      ];
       await this.#run(requests, async (index, logits, result) => {
-        const job = queue[index];
+        const job = part[index - leaders.length];
         if (job === undefined) {
           return;
         }
@@ -351,6 +348,15 @@ class Runner {
 
 function valuesOf(record: CellRecord): PatchValues {
   return { 'logit-diff': record['logit-diff'], probability: record.probability, kl: record.kl };
+}
+
+/**
+ * Cells that cost the same next to each other: sequences share a pass that begin above the same layer and have as many positions to compute.
+ * High layers and late positions first, because the runs that leave most out are those for which the unedited ones are kept.
+ */
+function byWork({ cell: a }: Job, { cell: b }: Job): number {
+  const rest = ({ target, positions }: Cell): number => target.length - (positions[0] as number);
+  return b.layer - a.layer || SITE_NAMES.indexOf(b.site) - SITE_NAMES.indexOf(a.site) || rest(a) - rest(b);
 }
 
 /** Consecutive parts whose sizes add up to at most `most`, or of one item that is larger. */

@@ -49,7 +49,7 @@ const armResult = z.object({
   p: z.number().nullable(),
   /** The same after Holm over all sets of this model. Null for the base, for control draws, and for value sets under an early rule, which has its own levels. */
   pHolm: z.number().nullable(),
-  /** Answers that could not be judged: their number, share (Wilson), and the change of the share against the base. */
+  /** Answers that could not be judged: their number, share (Wilson), and the change of the share against the base. This and the other changes below have no interval in control draws. */
   unparsable: z.object({ count: z.number().int(), share: estimate, change: estimate.nullable() }),
   /** The comparison without the items where the base's or the arm's answer could not be judged. Null for the base. */
   withoutUnparsable: z.object({ items: z.number().int(), change: estimate, p: z.number() }).nullable(),

@@ -57,7 +57,7 @@ export function mcnemar(b: number, c: number): number {
  * bootstrap has no width; then v + w(±1 − v), w = z²/(n + z²), the score interval of Tango (1998) at v = −1, 0 and 1.
  *
  * `n`: number of items. All null without items. Same seed, same interval, whatever the order of `items`' names.
- * INVALID_ARGUMENT for unequal lengths and rewards outside [0, 1]. O(items × resamples): 100 items take a few ms.
+ * INVALID_ARGUMENT for unequal lengths and rewards outside [0, 1]. O(changed items × resamples): 100 items take a few ms.
  */
 export function accuracyChange(
   base: Numbers,
@@ -307,15 +307,33 @@ function changesByItem(base: Numbers, arm: Numbers, items: ArrayLike<string | nu
   return Float64Array.from(sums.values(), ({ change, count }) => change / count);
 }
 
+/**
+ * Means of n values drawn with replacement. Most items do not change: how many of the n draws hit one that does is binomial,
+ * so it is drawn at once, by inversion, and only these draws are made one by one.
+ */
 function bootstrapMeans(values: Float64Array, resamples: number, seed: number): Float64Array {
   const random = mulberry32(seed);
   const { floor } = Math; // as in mulberry32
   const n = values.length;
+  const changed = values.filter((value) => value !== 0);
+  const m = changed.length;
+  const sparse = m < n / 2;
+  const cdf = sparse ? Float64Array.from({ length: n }, (_, hits) => binomialCdf(hits, n, m / n)) : new Float64Array(0);
   return Float64Array.from({ length: resamples }, () => {
     let sum = 0;
-    for (let i = 0; i < n; i++) {
-      sum += values[floor(random() * n)] as number;
+    for (let hits = sparse ? countBelow(cdf, random()) : n; hits > 0; hits--) {
+      sum += (sparse ? changed[floor(random() * m)] : values[floor(random() * n)]) as number;
     }
     return sum / n;
   });
+}
+
+/** Number of entries of the ascending `cdf` that are at most `u`. */
+function countBelow(cdf: Float64Array, u: number): number {
+  let [low, high] = [0, cdf.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    [low, high] = (cdf[middle] as number) <= u ? [middle + 1, high] : [low, middle];
+  }
+  return low;
 }

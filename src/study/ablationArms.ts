@@ -50,9 +50,8 @@ export function pairByItem(base: readonly Outcome[], arm: readonly Outcome[]): [
   return [before, before.map(({ item }) => own.get(item) as Outcome)];
 }
 
-function share(outcomes: readonly Outcome[], pick: (outcome: Outcome) => number): Estimate {
-  return proportion(outcomes.reduce((sum, outcome) => sum + pick(outcome), 0), outcomes.length);
-}
+const sumOf = (outcomes: readonly Outcome[], pick: (outcome: Outcome) => number): number => outcomes.reduce((sum, outcome) => sum + pick(outcome), 0);
+const share = (outcomes: readonly Outcome[], pick: (outcome: Outcome) => number): Estimate => proportion(sumOf(outcomes, pick), outcomes.length);
 
 function countBy(outcomes: readonly Outcome[]): Record<string, number> {
   const counts: Record<string, number> = {};
@@ -64,6 +63,11 @@ function tested(base: readonly Outcome[], arm: readonly Outcome[], options: { re
   const [before, after] = [base.map(rewardOf), arm.map(rewardOf)];
   const discordant = discordantPairs(before, after);
   return { change: accuracyChange(before, after, undefined, options), discordant, p: mcnemar(discordant.b, discordant.c) };
+}
+
+/** Change of a share or a length, by `estimate`. Control draws have no intervals of these: there are many, and their spread says more. */
+function secondary(role: ArmFacts['role'], base: readonly number[], arm: readonly number[], estimate: (base: readonly number[], arm: readonly number[]) => Estimate): Estimate {
+  return role === 'control' ? { value: base.length === 0 ? null : mean(arm) - mean(base), low: null, high: null, n: base.length } : estimate(base, arm);
 }
 
 /** Without unparsable answers: what the change is if they say nothing, instead of being wrong. */
@@ -79,8 +83,9 @@ export function armResult({ arm, outcomes, decided, neutral }: ArmOutcomes, base
   const [before, after] = pairByItem(base, outcomes);
   const options = { resamples };
   const compared = role === 'base' ? undefined : tested(before, after, options);
-  const changeOf = (pick: (outcome: Outcome) => number): Estimate | null => (compared === undefined ? null : accuracyChange(before.map(pick), after.map(pick), undefined, options));
-  const unparsable = after.reduce((sum, outcome) => sum + isUnparsable(outcome), 0);
+  const ofShares = (a: readonly number[], b: readonly number[]): Estimate => accuracyChange(a, b, undefined, options);
+  const changeOf = (pick: (outcome: Outcome) => number, estimate = ofShares): Estimate | null => (compared === undefined ? null : secondary(role, before.map(pick), after.map(pick), estimate));
+  const unparsable = sumOf(after, isUnparsable);
   const lengths = after.map(({ tokens }) => tokens);
   return {
     name,
@@ -101,14 +106,14 @@ export function armResult({ arm, outcomes, decided, neutral }: ArmOutcomes, base
     p: compared?.p ?? null,
     pHolm: null,
     unparsable: { count: unparsable, share: share(after, isUnparsable), change: changeOf(isUnparsable) },
-    withoutUnparsable: compared === undefined ? null : withoutUnparsable(before, after, options),
+    withoutUnparsable: compared === undefined ? null : unparsable + sumOf(before, isUnparsable) === 0 ? { items: after.length, change: compared.change, p: compared.p } : withoutUnparsable(before, after, options),
     tokens: {
       mean: lengths.length === 0 ? null : mean(lengths),
-      change: compared === undefined ? null : meanChange(before.map(({ tokens }) => tokens), lengths, options),
+      change: changeOf(({ tokens }) => tokens, (a, b) => meanChange(a, b, options)),
     },
     finishReasons: countBy(after),
     ended: { share: share(after, hasEnded), change: changeOf(hasEnded) },
-    edits: { edited: after.reduce((sum, { edited }) => sum + edited, 0), expected: after.reduce((sum, { expected }) => sum + expected, 0) },
+    edits: { edited: sumOf(after, ({ edited }) => edited), expected: sumOf(after, ({ expected }) => expected) },
     neutral: neutral ?? null,
   };
 }

@@ -14,7 +14,8 @@ import { DOPAMINE_FILE, DOPAMINE_FORMAT, DOPAMINE_VERSION } from './dopamineForm
 import type { DopamineTraining } from './dopamineProbe.js';
 import { baselineScores, fitDopamine, largeItems, requireSteps } from './dopamineProbe.js';
 import { dopamineSelfTest } from './dopaminePlanted.js';
-import { dopamineEvents, dopaminePruning, dopamineScores, dopamineSurprise, dopamineTable, rankingOverlaps } from './dopamineRank.js';
+import { dopamineEvents, dopamineExamples } from './dopamineTraces.js';
+import { dopaminePruning, dopamineScores, dopamineSurprise, dopamineTable, rankingOverlaps } from './dopamineRank.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import type { WorkOptions } from './options.js';
 import type { Values } from './valuesFormat.js';
@@ -32,6 +33,8 @@ export interface DopamineSettings {
   readonly radius: number;
   /** Best neurons whose averages around events are shown. */
   readonly neurons: number;
+  /** Trajectories whose trace is shown. */
+  readonly examples: number;
   readonly permutations: number;
   /** Draws of every control set. */
   readonly draws: number;
@@ -47,6 +50,7 @@ export const DOPAMINE_DEFAULTS: DopamineSettings = {
   hidden: 32,
   radius: 20,
   neurons: 8,
+  examples: 6,
   permutations: 1000,
   draws: 20,
   seed: 1,
@@ -106,7 +110,7 @@ function stepCounts(items: readonly DopamineItem[], { threshold, error }: Dopami
   };
 }
 
-type Analysed = Pick<Dopamine, 'layers' | 'bestLayer' | 'baselines' | 'ranking' | 'pruning' | 'events' | 'surprise'>;
+type Analysed = Pick<Dopamine, 'layers' | 'bestLayer' | 'baselines' | 'ranking' | 'pruning' | 'events' | 'examples' | 'surprise'>;
 
 async function analyse(
   data: DopamineData,
@@ -133,6 +137,7 @@ async function analyse(
       ranking: dopamineTable(best, items, scores, settings),
       pruning,
       events,
+      examples: await dopamineExamples(data, best, items, ranking[0] as number, { mode: settings.zscore, count: settings.examples }),
       surprise,
     },
     rankings: { 'dopamine (errors of steps)': ranking, 'dopamine (surprise groups)': bySurprise },

@@ -27,6 +27,10 @@ export interface DopamineStep extends TokenRange {
 
 /** One trajectory, without its activations. */
 export interface DopamineTrajectory {
+  readonly problem: string;
+  readonly sample: number;
+  /** Text of each sampled token; empty where it was not recorded. */
+  readonly pieces: readonly string[];
   readonly group: string;
   readonly part: Part;
   readonly reward: number | null;
@@ -147,6 +151,9 @@ function withParts(lines: readonly TrajectoryValues[]): { line: TrajectoryValues
 function toTrajectory(line: TrajectoryValues, part: Part, source: ErrorSource, record: TrajectoryRecord | undefined): DopamineTrajectory {
   const errors = source === 'mc' ? line.tdErrors : (line.probe?.tdErrors ?? []);
   return {
+    problem: line.problem,
+    sample: line.sample,
+    pieces: record?.pieces ?? [],
     group: line.group,
     part,
     reward: line.reward,

@@ -73,6 +73,19 @@ export type SurpriseCell = z.infer<typeof surpriseCell>;
 
 const overlap = z.object({ a: z.string(), b: z.string(), size: count, shared: count, iou: z.number(), p: z.number() });
 
+const example = z.object({
+  problem: z.string(),
+  sample: count,
+  reward: z.number().nullable(),
+  /** Text of each sampled token. */
+  tokens: z.array(z.string()),
+  /** z-score of the best neuron at the state that has read each token; null for the last, which none has. */
+  trace: numbers,
+  /** δ of each step, and what the probe says of it. */
+  steps: z.array(z.object({ begin: count, end: count, error: z.number().nullable(), predicted: z.number().nullable() })),
+});
+export type DopamineExample = z.infer<typeof example>;
+
 /** Contents of dopamine.json. */
 export const dopamineSchema = z.object({
   format: z.literal(DOPAMINE_FORMAT),
@@ -89,6 +102,7 @@ export const dopamineSchema = z.object({
     hidden: count,
     radius: count,
     neurons: count,
+    examples: count,
     permutations: count,
     draws: count,
     seed: count,
@@ -108,6 +122,8 @@ export const dopamineSchema = z.object({
   ranking: z.array(neuronRow),
   pruning: z.array(pruningPoint),
   events: z.array(neuronEvents),
+  /** Held-out trajectories, right and wrong ones in turn, with the trace of the best neuron. */
+  examples: z.array(example),
   surprise: z.object({
     /** What V(s_0) is. */
     source: z.enum(ERROR_SOURCES),

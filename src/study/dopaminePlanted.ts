@@ -57,7 +57,7 @@ export function plantedDopamine({ width, trajectories, scales, seed, signal = tr
     }
     rows.push(states);
     const part: Part = t % 5 === 0 ? 'test' : t % 5 === 1 ? 'validation' : 'train';
-    return { group: `planted-${t}`, part, reward, value: values[0] as number, steps };
+    return { problem: `planted-${t}`, sample: 0, pieces: [], group: `planted-${t}`, part, reward, value: values[0] as number, steps };
   });
   return {
     data: { site: 'planted', layers: [0], width, trajectories: made, read: async (i) => rows[i] as Float32Array },

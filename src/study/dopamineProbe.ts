@@ -66,6 +66,8 @@ export interface FittedLayer {
   readonly moments: LayerMoments;
   /** [items, width]. */
   readonly features: Float32Array;
+  /** What the main probe says of every item. */
+  readonly predictions: Float32Array;
 }
 
 /** All layers' numbers, and the best layer's probes. */
@@ -137,7 +139,7 @@ async function fitGroup(data: DopamineData, items: readonly DopamineItem[], grou
       layer: () => {
         const own = new Float32Array(items.length * data.width);
         items.forEach((_, i) => own.set(rowOf(i).subarray(g * data.width, (g + 1) * data.width), i * data.width));
-        return { index, main, linear, moments: moments[g] as LayerMoments, features: own };
+        return { index, main, linear, moments: moments[g] as LayerMoments, features: own, predictions: valuesOf(3 * g).slice() };
       },
     };
   });

@@ -1,21 +1,17 @@
-/** Which neurons the dopamine probe needs: ranking, pruning with controls, averages around events, surprise groups, overlaps. */
+/** Which neurons the dopamine probe needs: ranking, pruning with controls, surprise groups, overlaps. */
 import { throwIfAborted } from '../native/errors.js';
 import { predictSets } from '../probe/trainer.js';
 import { pruningSets } from '../rank/pruning.js';
 import { order, ranks, weightScores } from '../rank/scores.js';
-import type { TraceEvent } from '../rpe/events.js';
-import { eventAverage } from '../rpe/events.js';
-import { statesOfStep, zscored } from '../rpe/features.js';
 import { contrast, surpriseGroups } from '../rpe/surprise.js';
 import { correlationEstimate, spearman } from '../stats/correlation.js';
 import { orNull } from '../stats/estimate.js';
 import { hypergeometricUpperTail } from '../stats/hypergeometric.js';
 import { mean, quantile } from '../stats/moments.js';
-import { mulberry32 } from '../util/random.js';
 import type { TrainedProbe } from '../probe/train.js';
-import type { DopamineData, DopamineItem, DopamineStep, DopamineTrajectory } from './dopamineData.js';
+import type { DopamineData, DopamineItem, DopamineTrajectory } from './dopamineData.js';
 import { layersOf } from './dopamineData.js';
-import type { Dopamine, DopamineEvents, DopamineNeuron, DopaminePruning, SurpriseCell } from './dopamineFormat.js';
+import type { Dopamine, DopamineNeuron, DopaminePruning, SurpriseCell } from './dopamineFormat.js';
 import type { DopamineTraining, FittedLayer } from './dopamineProbe.js';
 import { largeItems } from './dopamineProbe.js';
 
@@ -34,8 +30,8 @@ export function dopamineScores(best: FittedLayer, items: readonly DopamineItem[]
   return new Map([['l1-zscore', weights(best.main)], ['linear', weights(best.linear)], ['univariate', univariate]]);
 }
 
-/** Large held-out steps. */
-function heldOut(items: readonly DopamineItem[], threshold: number): number[] {
+/** Large held-out steps, indices into all items. */
+export function heldOut(items: readonly DopamineItem[], threshold: number): number[] {
   return largeItems(items, threshold).filter((i) => items[i]?.part === 'test');
 }
 
@@ -81,45 +77,6 @@ export async function dopaminePruning(best: FittedLayer, items: readonly Dopamin
     });
   }
   return points;
-}
-
-/** z-scored traces of some neurons around large held-out steps, aligned at the first state that has read the step. */
-export async function dopamineEvents(data: DopamineData, best: FittedLayer, items: readonly DopamineItem[], neurons: readonly number[], options: Pick<DopamineTraining, 'mode' | 'threshold' | 'seed' | 'signal'> & { radius: number }): Promise<DopamineEvents[]> {
-  const test = heldOut(items, options.threshold);
-  const random = mulberry32(options.seed);
-  const events = neurons.map(() => ({ positive: [] as TraceEvent[], negative: [] as TraceEvent[], random: [] as TraceEvent[] }));
-  let read: { trajectory: number; traces: Float32Array[] } | undefined;
-  for (const i of test) {
-    throwIfAborted('averaging around events', options.signal);
-    const { trajectory, step, error, group } = items[i] as DopamineItem;
-    if (read?.trajectory !== trajectory) {
-      read = { trajectory, traces: await neuronTraces(data, best.index, trajectory, neurons, options.mode) };
-    }
-    const states = (read.traces[0] as Float32Array).length;
-    const { first } = statesOfStep((data.trajectories[trajectory] as DopamineTrajectory).steps[step] as DopamineStep, states);
-    const elsewhere = Math.floor(random() * states);
-    read.traces.forEach((trace, n) => {
-      events[n]?.[error > 0 ? 'positive' : 'negative'].push({ trace, at: first, cluster: group });
-      events[n]?.random.push({ trace, at: elsewhere, cluster: group });
-    });
-  }
-  return neurons.map((neuron, n) => {
-    const own = events[n] as (typeof events)[number];
-    const average = (list: readonly TraceEvent[]): DopamineEvents['positive'] => {
-      const { offsets, mean: centre, low, high, n: count, events: size } = eventAverage(list, options.radius, { seed: options.seed });
-      return { events: size, offsets: [...offsets], mean: [...centre], low: [...low], high: [...high], n: [...count] };
-    };
-    return { neuron, positive: average(own.positive), negative: average(own.negative), random: average(own.random) };
-  });
-}
-
-/** One trace per neuron, z-scored along the trajectory. */
-async function neuronTraces(data: DopamineData, layer: number, trajectory: number, neurons: readonly number[], mode: DopamineTraining['mode']): Promise<Float32Array[]> {
-  const rows = await layersOf(data, trajectory, [layer]);
-  const states = rows.length / data.width;
-  const picked = Float32Array.from({ length: states * neurons.length }, (_, i) => rows[Math.floor(i / neurons.length) * data.width + (neurons[i % neurons.length] as number)] as number);
-  const scores = zscored(picked, neurons.length, mode);
-  return neurons.map((_, n) => Float32Array.from({ length: states }, (_unused, s) => scores[s * neurons.length + n] as number));
 }
 
 const POSITIONS = ['middle', 'last', 'mean'] as const;

@@ -62,7 +62,7 @@ describe('a folder', () => {
       }
       parts.push(rows);
       const problem = `p${String(i).padStart(3, '0')}`;
-      records.push({ problem, sample: 0, reward, prompt: group, promptLength: 3, gold: '', tokens: Array<number>(states).fill(1), logProbabilities: Array<number>(states).fill(-0.1 * i), rows: [[0, row, row + states]] });
+      records.push({ problem, sample: 0, reward, prompt: group, promptLength: 3, gold: '', tokens: Array<number>(states).fill(1), pieces: Array.from({ length: states }, (_, t) => `t${t}`), logProbabilities: Array<number>(states).fill(-0.1 * i), rows: [[0, row, row + states]] });
       row += states;
       // back from the planted errors to the values that gave them
       let before = value as number;
@@ -116,6 +116,14 @@ describe('a folder', () => {
       expect(negative.mean[3]).toBeLessThan(-0.3);
       expect(Math.abs(random.mean[3] as number)).toBeLessThan(0.3);
       expect(positive.events + negative.events).toBe(random.events);
+    }
+    expect(result.examples).toHaveLength(SETTINGS.examples);
+    expect(new Set(result.examples.map(({ reward }) => reward))).toEqual(new Set([0, 1]));
+    for (const { tokens, trace, steps } of result.examples) {
+      expect(trace).toHaveLength(tokens.length);
+      expect(trace.indexOf(null)).toBe(tokens.length - 1);
+      expect(steps.at(-1)?.end).toBe(tokens.length);
+      expect(steps.every(({ predicted }) => predicted !== null)).toBe(true);
     }
     expect(result.steps.large.train).toBeGreaterThan(20);
     expect(result.baselines.map(({ name }) => name)).toEqual(expect.arrayContaining(['number of the step', 'mean log-probability of the step']));
