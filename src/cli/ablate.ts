@@ -120,7 +120,7 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
     if (flags.run.shard !== undefined) {
       await runPart(work, flags.run.shard);
     } else {
-      finished.push(await keeping(work, async (options) => runAblation(session, prepared, plan.arms, flags.settings, { ...options, neutral, name: names[m] as string })));
+      finished.push(await keeping(work, async (options) => runAblation(session, prepared, plan.arms, flags.settings, { ...options, neutral, onNeutral: (done, total) => showNeutral(io, done, total), name: names[m] as string })));
     }
   }
   if (finished.length > 0 && facts !== undefined) {
@@ -181,6 +181,13 @@ async function keeping<T>({ flags, io }: Work, body: (options: PairRunOptions) =
   } finally {
     io.progress.stop();
   }
+}
+
+function showNeutral(io: Io, finished: number, total: number): void {
+  if (finished === 0) {
+    io.progress.start('neutral text', total);
+  }
+  io.progress.update(finished, `${finished}/${total} edits`);
 }
 
 /** "120/360, 41 pairs/s, about 6 s left, 1,234 tokens/s" */
