@@ -170,24 +170,9 @@ describe('a small study', () => {
     await succeeds(['probe', byHand, '-t', '1', ...SMALL_PROBE]);
     await succeeds(['rank', byHand, '-t', '1', ...SMALL_RANK]);
     expect(await succeeds(['report', byHand, '-t', '1'])).toContain(join(byHand, 'report.html'));
-    const [dataset] = readStudy(byHand).datasets;
-    expect(dataset).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: [expect.stringMatching(/rewardlens ablate/)] });
+    const [own] = numbers(study);
+    expect(numbers(readStudy(byHand))).toEqual([{ ...own, ablation: null, ablationNotes: [expect.stringMatching(/rewardlens ablate/)] }]);
     expectSelfContained(byHand);
-  });
-
-  test('other control draws: only the ranking is made again, and only controls change', async () => {
-    await succeeds(STUDY(folder, '--draws', '5'));
-    const again = readStudy(folder);
-    expect(madeBy(again)).toEqual([`rank ${NAME}`]);
-    expect(again.datasets[0]?.layers).toEqual(study.datasets[0]?.layers);
-    expect(again.datasets[0]?.pruning[0]?.points[2]?.random.middle.draws).toBe(5);
-    await succeeds(STUDY(folder));
-  });
-
-  test('other probes: probes and ranking are made again', async () => {
-    await succeeds(STUDY(folder, '--probe-seed', '2'));
-    expect(madeBy(readStudy(folder))).toEqual([`probe ${NAME}`, `rank ${NAME}`, `ablate ${NAME}`]);
-    await succeeds(STUDY(folder));
   });
 
   test('takes the best-ranked neurons away on held-out problems, from the base of the rollout', async () => {
@@ -206,14 +191,30 @@ describe('a small study', () => {
     expect(base.items).toBe(10);
   });
 
+  test('other control draws: only the ranking is made again, and only controls change', async () => {
+    await succeeds(STUDY(folder, '--draws', '5'));
+    const again = readStudy(folder);
+    expect(madeBy(again)).toEqual([`rank ${NAME}`]);
+    expect(again.datasets[0]?.layers).toEqual(study.datasets[0]?.layers);
+    expect(again.datasets[0]?.pruning[0]?.points[2]?.random.middle.draws).toBe(5);
+    await succeeds(STUDY(folder));
+  });
+
+  test('other probes: probes and ranking are made again', async () => {
+    await succeeds(STUDY(folder, '--probe-seed', '2'));
+    expect(madeBy(readStudy(folder))).toEqual([`probe ${NAME}`, `rank ${NAME}`, `ablate ${NAME}`]);
+    await succeeds(STUDY(folder));
+  });
+
   test('--no-ablate: no sweep is run or shown, and the report says so', async () => {
     const output = await succeeds(STUDY(folder, '--no-ablate'));
     expect(madeBy(readStudy(folder))).toEqual([]);
-    expect(readStudy(folder).datasets[0]).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: ['The sweep was switched off (--no-ablate).'] });
+    const [own] = numbers(study);
+    expect(numbers(readStudy(folder))).toEqual([{ ...own, ablation: null, ablationNotes: ['The sweep was switched off (--no-ablate).'] }]);
     expect(output).toContain('taken away: nothing');
     expect(await run(STUDY(folder, '--ablate-items', '0'))).toMatchObject({ code: 2, stderr: expect.stringMatching(/--ablate-items: expected an integer ≥ 1/) });
     await succeeds(STUDY(folder));
-    expect(readStudy(folder).datasets).toEqual(study.datasets);
+    expect(numbers(readStudy(folder))).toEqual(numbers(study));
   });
 
   test('rewards judged anew by a module: probes and ranking are made again, trajectories are not', async () => {
