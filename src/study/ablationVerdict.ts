@@ -95,7 +95,7 @@ function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, contro
   if ((hardest.rankPHolm ?? hardest.rankP) <= ALPHA) {
     return { kind: 'cannotTell', reason: `cannot tell: it costs more than ${controls} controls do, but ${arm.items} items do not show that accuracy falls at all; more would tell.` };
   }
-  return { kind: 'noEffect', reason: `no effect beyond matched controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
+  return { kind: 'noEffect', reason: `no effect beyond ${controls} controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
 }
 
 /** Signs that accuracy falls for another reason than worse answers. */
