@@ -2,6 +2,7 @@
 import { basename, join } from 'node:path';
 import type { Arm } from '../ablate/arms.js';
 import { LEDGER_FILE } from '../ablate/ledger.js';
+import { shownUrl } from '../ablate/queueConnection.js';
 import { DEFAULT_TRIES } from '../ablate/queueFormat.js';
 import type { Shard } from '../ablate/shard.js';
 import { shardItems } from '../ablate/shard.js';
@@ -143,12 +144,16 @@ function distinctNames(paths: readonly string[]): string[] {
   return new Set(names).size === paths.length ? names : [...paths];
 }
 
-function announce({ arms, notes }: ArmPlan, { problems }: Prepared, { settings, run: { shard } }: AblateFlags, io: Io): void {
+function announce({ arms, notes }: ArmPlan, { problems }: Prepared, { settings, run: { shard, queue } }: AblateFlags, io: Io): void {
   const items = shard === undefined ? problems : shardItems(problems, shard);
   const sequences = arms.length * items.length;
   const part = shard === undefined ? '' : `part ${shard.index}/${shard.count} of ${plural(problems.length, 'item')}: `;
   io.summary(`${part}${plural(arms.length, 'arm')} × ${plural(items.length, 'item')}: ${plural(sequences, 'sequence')}, at most ${plural(sequences * settings.maxTokens, 'sampled token')}`);
   notes.forEach((note) => io.summary(note));
+  if (queue !== undefined) {
+    const url = shownUrl(queue.url);
+    io.summary(`the pairs wait at ${url} for workers: rewardlens worker --queue ${url} -m MODEL`);
+  }
 }
 
 interface Work {
