@@ -19,7 +19,7 @@ import { createManifest } from '../run/manifest.js';
 import type { ConfidenceModel } from './confidence.js';
 import type { AskedRecord, SampledHow } from './confidenceModel.js';
 import { sameBy, sampledHow, withPromptTokens } from './confidenceModel.js';
-import { layerFor, rankedNeurons, readRecords, refitProbes } from './confidenceScores.js';
+import { layerFor, rankedNeurons, recordsOf, refitProbes } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { mainProbe, openProbed } from './probedFolder.js';
@@ -141,7 +141,7 @@ async function heldOut(folder: ProbedFolder, limit: number, guide: FittedGuide |
   const { data, split } = folder;
   const seen = new Set(guide?.trainedOn);
   const first = split.test.filter((i) => !seen.has(data.problems[i] as string) && seen.add(data.problems[i] as string));
-  return readRecords(folder, first.slice(0, limit));
+  return recordsOf(folder, first.slice(0, limit));
 }
 
 async function probeFor(folder: ProbedFolder, layer: number, { neurons, method }: SearchSettings, work: WorkOptions): Promise<TrainedProbe> {
