@@ -28,6 +28,14 @@ export interface EarlyPlan {
 
 const cellOf = ({ site, layer, share, kind, positions }: EarlyArm): string => JSON.stringify([site, layer, share, kind, positions]);
 
+/** Looks of a sweep of these arms. With fewer items than looks there is one per item. Cost: about 10 ms a look. */
+export function earlyLooks(arms: readonly EarlyArm[], items: number): SequentialLook[] {
+  const looks = [...new Set(Array.from({ length: LOOKS }, (_, k) => Math.ceil((items * (k + 1)) / LOOKS)))].filter((n) => n > 0);
+  return looks.length === 0 ? [] : sequentialBoundaries(looks, ALPHA / Math.max(1, comparisonsOf(arms)));
+}
+
+const comparisonsOf = (arms: readonly EarlyArm[]): number => arms.filter(({ group }) => TESTED.includes(group)).length;
+
 /**
  * A group-sequential rule over the value sets (groups top and list) of a sweep: at every look each set is compared with
  * the base on all items so far (exact McNemar), and stops, with the control draws of its cell, once its p-value is at
@@ -40,14 +48,18 @@ export class EarlyRule {
   readonly #looks: readonly SequentialLook[];
   readonly #active: Set<number>;
 
-  /** `arms[0]` is the base. With fewer items than looks there is one look per item. */
-  constructor(arms: readonly EarlyArm[], items: number) {
+  /** `arms[0]` is the base; `looks` are those of {@link earlyLooks} for these arms. */
+  constructor(arms: readonly EarlyArm[], looks: readonly SequentialLook[]) {
     this.#arms = arms;
+    this.#looks = looks;
     this.#active = new Set(arms.keys());
-    const looks = [...new Set(Array.from({ length: LOOKS }, (_, k) => Math.ceil((items * (k + 1)) / LOOKS)))].filter((n) => n > 0);
-    const comparisons = arms.filter(({ group }) => TESTED.includes(group)).length;
-    this.#looks = looks.length === 0 ? [] : sequentialBoundaries(looks, ALPHA / Math.max(1, comparisons));
-    this.plan = { looks, alpha: ALPHA, comparisons, levels: this.#looks.map(({ level }) => level), spending: 'Lan-DeMets, O’Brien-Fleming type' };
+    this.plan = {
+      looks: looks.map(({ items }) => items),
+      alpha: ALPHA,
+      comparisons: comparisonsOf(arms),
+      levels: looks.map(({ level }) => level),
+      spending: 'Lan-DeMets, O’Brien-Fleming type',
+    };
   }
 
   /** Arms that take further items. */

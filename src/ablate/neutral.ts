@@ -42,11 +42,20 @@ interface NeutralRecord extends NeutralScore {
   readonly edited: number;
 }
 
+/** How to measure. */
+export interface NeutralOptions {
+  readonly directory: string;
+  /** Model hash, release, devices …: what decides whether a number may be taken from an earlier run. */
+  readonly inputs: Readonly<Record<string, unknown>>;
+  readonly signal?: AbortSignal | undefined;
+  /** Edits measured so far, of those that the folder did not have. */
+  readonly onProgress?: ((finished: number, total: number) => void) | undefined;
+}
+
 /**
  * Reads `text` (its first 256 tokens, or what the session holds) once under the edits of every arm and compares each row
  * of scores with the base's. A text has no prompt and no completion, so every edit acts at all positions, whatever the
- * arm's own; arms that then do the same are measured once. What `directory` has is not measured again; `inputs`
- * (model hash, release, devices) decide what counts as the same. Memory: tokens × vocabulary × 4 bytes for the base, and rows
+ * arm's own; arms that then do the same are measured once. What `directory` has is not measured again. Memory: tokens × vocabulary × 4 bytes for the base, and rows
  * of an arm only while they pass. Errors: INVALID_ARGUMENT for a text of less than two tokens, SITE_NOT_FOUND, HOOK_NOT_FIRED,
  * BUSY, IO, ABORTED. Cost: one forward pass over the text per different edit, and about 20 ns per score.
  */
@@ -54,7 +63,7 @@ export async function measureNeutral(
   session: Session,
   arms: readonly Arm[],
   text: NeutralText,
-  options: { directory: string; inputs: Readonly<Record<string, unknown>>; signal?: AbortSignal | undefined },
+  options: NeutralOptions,
 ): Promise<NeutralResult> {
   const all = session.model.tokenize(text.text);
   const tokens = all.slice(0, Math.min(MOST_TOKENS, session.info.contextLength));
@@ -76,7 +85,7 @@ export async function measureNeutral(
     });
     const missing = new Map(keys.flatMap((key, i) => (done.has(key) ? [] : [[key, { arm: arms[i]?.name ?? '', edits: edits[i] as Intervention[] }]])));
     if (missing.size > 0) {
-      await measureMissing(session, tokens, { missing, done, path, signal: options.signal });
+      await measureMissing(session, tokens, { missing, done, path, options });
     }
     return {
       text: { source: text.source, sha256: createHash('sha256').update(text.text).digest('hex'), tokens: tokens.length, predicted: tokens.length - 1, cut: all.length > tokens.length },
@@ -100,7 +109,7 @@ interface Missing {
   readonly missing: ReadonlyMap<string, { arm: string; edits: readonly Intervention[] }>;
   readonly done: Map<string, NeutralScore>;
   readonly path: string;
-  readonly signal: AbortSignal | undefined;
+  readonly options: NeutralOptions;
 }
 
 /** Rows of the base: scores and the logarithm of their sum of exponentials, by position. */
@@ -109,7 +118,9 @@ interface BaseRow {
   readonly partition: number;
 }
 
-async function measureMissing(session: Session, tokens: Int32Array, { missing, done, path, signal }: Missing): Promise<void> {
+async function measureMissing(session: Session, tokens: Int32Array, { missing, done, path, options }: Missing): Promise<void> {
+  const { signal, onProgress } = options;
+  let finished = 0;
   const base: BaseRow[] = [];
   const plan = { capture: { site: 'logits', layers: [-1] }, promptOnly: true, releaseRows: true, signal } as const;
   const takeBase = (chunk: CapturedChunk): void => eachRow(chunk, (logits, position) => (base[position] = { logits: logits.slice(), partition: logPartition(logits) }));
@@ -129,6 +140,7 @@ async function measureMissing(session: Session, tokens: Int32Array, { missing, d
     });
   };
   const journal = await Journal.open(path);
+  onProgress?.(finished, missing.size);
   try {
     const requests = [...missing].map(([key, { arm, edits }]) => ({ prompt: tokens, interventions: edits, label: { key, arm } }));
     for await (const { index, label, edits } of runSequences(session, requests, { ...plan, onRows: take })) {
@@ -138,6 +150,7 @@ async function measureMissing(session: Session, tokens: Int32Array, { missing, d
       const { key, arm } = label as { key: string; arm: string };
       await journal.append({ key, arm, ...score, edited: edits.reduce((total, { changed }) => total + changed, 0) } satisfies NeutralRecord);
       done.set(key, score);
+      onProgress?.(++finished, missing.size);
     }
   } finally {
     await journal.close();

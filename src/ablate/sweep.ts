@@ -8,7 +8,7 @@ import { lockFolder } from '../rollout/lock.js';
 import type { RunProgress } from '../run/engine.js';
 import type { Recovery } from '../store/journal.js';
 import type { EarlyPlan } from './early.js';
-import { EarlyRule } from './early.js';
+import { EarlyRule, earlyLooks } from './early.js';
 import type { LedgerRecord } from './ledger.js';
 import { LEDGER_FILE, Ledger } from './ledger.js';
 import type { PairOptions } from './pairs.js';
@@ -117,7 +117,7 @@ class Sweep {
   async run(): Promise<SweepResult> {
     const { arms, items, early } = this.#options;
     const { plan, keys, ledger, started } = this.#parts;
-    const rule = early === true ? new EarlyRule(arms, items.length) : undefined;
+    const rule = early === true ? new EarlyRule(arms, earlyLooks(arms, items.length)) : undefined;
     const used = arms.map(() => items.length);
     let from = 0;
     try {

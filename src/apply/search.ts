@@ -33,8 +33,14 @@ export interface Candidate {
   readonly tokens: Int32Array;
   /** Sum of their natural-log probabilities. */
   readonly logProbability: number;
-  /** Captured values at the last state that was computed: the one before the last sampled token, dropped ones included. Undefined without a capture. */
-  readonly state: Float32Array | undefined;
+  /** What it goes on from; undefined for the prompt. */
+  readonly from: Candidate | undefined;
+  /**
+   * Captured rows of this step's states, [rows, width] row-major; none without a capture. With positions `response` they begin at the state before its first
+   * token; the last one is that before the last sampled token, dropped ones included.
+   */
+  readonly states: Float32Array;
+  readonly rows: number;
   /** Why the answer is over; undefined while it goes on. */
   readonly ended: Exclude<FinishReason, 'stop' | 'prompt'> | undefined;
 }
@@ -42,14 +48,17 @@ export interface Candidate {
 /** A number for every candidate; the highest is kept. */
 export type CandidateScorer = (candidates: readonly Candidate[]) => Promise<ArrayLike<number>>;
 
+/** What to read of candidates: the last state of a step, or all of them. */
+export type CandidateCapture = CapturePlan & { readonly positions: 'last' | 'response' };
+
 /** How candidates are drawn. */
 export interface DrawOptions {
   readonly sampling: Omit<SamplingOptions, 'seed'>;
   /** Most tokens of an answer. */
   readonly maxTokens: number;
   readonly seed: number;
-  /** One site and one layer, which become {@link Candidate.state}; positions are set here. */
-  readonly capture?: Omit<CapturePlan, 'positions'> | undefined;
+  /** One site and one layer, which become {@link Candidate.states}. */
+  readonly capture?: CandidateCapture | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -110,7 +119,7 @@ export async function guidedSearch(session: Session, items: readonly SearchItem[
   }
   const side = Math.max(1, Math.floor(session.info.parallel / (2 * perItem)));
   const search = new Search(items, options, side);
-  const results = generate(session, search.requests(), { ...captureOf(options.capture), signal: options.signal });
+  const results = generate(session, search.requests(), { ...(options.capture === undefined ? {} : { capture: options.capture }), signal: options.signal });
   for (let step = await results.next(); ; step = await results.next()) {
     if (step.done === true) {
       return { outcomes: search.outcomes as SearchOutcome[], run: step.value };
@@ -118,8 +127,6 @@ export async function guidedSearch(session: Session, items: readonly SearchItem[
     await search.take(step.value);
   }
 }
-
-const captureOf = (capture: DrawOptions['capture']): { capture?: CapturePlan } => (capture === undefined ? {} : { capture: { ...capture, positions: 'last' } });
 
 class Search {
   readonly outcomes: (SearchOutcome | undefined)[];
@@ -236,20 +243,21 @@ function candidateOf(result: GenerateResult, { item, number, step, from, maxToke
     step,
     tokens,
     logProbability: (from?.logProbability ?? 0) + (result.logProbabilities ?? new Float32Array()).subarray(0, stepTokens).reduce((a, b) => a + b, 0),
-    state: stateOf(result),
+    from,
+    ...statesOf(result),
     ended: last === 'eog' || last === 'context' ? last : full,
   };
 }
 
-function stateOf({ activations }: GenerateResult): Float32Array | undefined {
+function statesOf({ activations }: GenerateResult): Pick<Candidate, 'states' | 'rows'> {
   const block = activations?.blocks[0];
   if (activations === undefined || block === undefined) {
-    return undefined;
+    return { states: new Float32Array(), rows: 0 };
   }
-  if (activations.rowCount !== 1) {
-    throw new RewardLensError('HOOK_NOT_FIRED', `a candidate has ${activations.rowCount} captured states instead of 1`);
+  if (activations.rowCount === 0) {
+    throw new RewardLensError('HOOK_NOT_FIRED', 'a candidate has no captured state');
   }
-  return activations.get(block.site, block.layer).data.slice();
+  return { states: activations.get(block.site, block.layer).data.slice(), rows: activations.rowCount };
 }
 
 /**
@@ -266,7 +274,7 @@ export async function drawAnswers(session: Session, items: readonly SearchItem[]
     }
   };
   let done = 0;
-  const results = generate(session, requests(), { ...captureOf(options.capture), signal: options.signal });
+  const results = generate(session, requests(), { ...(options.capture === undefined ? {} : { capture: options.capture }), signal: options.signal });
   for (let step = await results.next(); ; step = await results.next()) {
     if (step.done === true) {
       return { answers, run: step.value };

@@ -2,6 +2,7 @@
 import { basename, join } from 'node:path';
 import type { Arm } from '../ablate/arms.js';
 import { LEDGER_FILE } from '../ablate/ledger.js';
+import { shownUrl } from '../ablate/queueConnection.js';
 import { DEFAULT_TRIES } from '../ablate/queueFormat.js';
 import type { Shard } from '../ablate/shard.js';
 import { shardItems } from '../ablate/shard.js';
@@ -17,6 +18,7 @@ import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
 import { STUDY_FILES } from '../study/study.js';
+import { heldOutPart } from '../study/sweepStage.js';
 import type { PairRunOptions } from '../study/sweepRun.js';
 import { runPairs } from '../study/sweepRun.js';
 import { duration, printPlan } from './ablatePlan.js';
@@ -34,6 +36,8 @@ import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } fr
 
 interface AblateFlags {
   from: string | undefined;
+  /** The folder whose held-out problems are the items; undefined: all problems are. */
+  heldOutFrom: string | undefined;
   models: readonly string[];
   model: ModelFlags;
   session: SessionOptions;
@@ -59,13 +63,14 @@ export const ablateCommand: Command = {
     ...RUN_OPTIONS,
     ...STATISTICS_OPTIONS,
     ...DATASET_OPTIONS,
+    'held-out': { type: 'boolean', group: 'Data set:', describe: "only problems that the folder's probes never saw: for the data set of the rollout, whose other problems chose the neurons" },
     ...SAMPLING_OPTIONS,
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; pairs of arm and item in its ledger are not run again' },
     ...MODEL_OPTIONS,
     model: { ...MODEL_OPTIONS.model, array: true, describe: 'GGUF file; repeated or comma separated: one sweep per model (quantizations of one, say)' },
     ...SESSION_OPTIONS,
   },
-  examples: [['rewardlens ablate gsm8k -m model.gguf --dataset hf:openai/gsm8k --limit 200 --layers 2-5 --temp 0 -o sweep', 'top 1 % and 5 % of four layers, greedy']],
+  examples: [['rewardlens ablate gsm8k -m model.gguf --dataset hf:openai/gsm8k --held-out --layers 2-5 --temp 0 -o sweep', 'top 1 % and 5 % of four layers, greedy, on problems that chose no neuron']],
   prepare(flags: Flags) {
     const power = readPower(flags);
     if (power !== undefined) {
@@ -81,6 +86,7 @@ export const ablateCommand: Command = {
     }
     const parsed: AblateFlags = {
       from: flags.text('dir'),
+      heldOutFrom: flags.on('held-out') ? flags.required('dir', 'the folder whose probes --held-out is about') : undefined,
       models,
       model: readModelFlags(flags),
       session: readSessionFlags(flags),
@@ -104,7 +110,8 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
   let facts: SweepFacts | undefined;
   for (const [m, path] of flags.models.entries()) {
     await using model = await openModel({ ...flags.model, path }, io);
-    const prepared = await prepareDataset(model, dataset, flags.source);
+    const whole = await prepareDataset(model, dataset, flags.source);
+    const prepared = flags.heldOutFrom === undefined ? whole : (await heldOutPart(flags.heldOutFrom, whole)).part;
     const plan = await planArms(flags.from, flags.grid, { files: model.files, ...model.info }, { threads: flags.session.threads ?? 0, signal: io.signal });
     facts ??= { prepared, grid: plan.grid, settings: flags.settings };
     if (flags.models.length > 1) {
@@ -120,7 +127,7 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
     if (flags.run.shard !== undefined) {
       await runPart(work, flags.run.shard);
     } else {
-      finished.push(await keeping(work, async (options) => runAblation(session, prepared, plan.arms, flags.settings, { ...options, neutral, name: names[m] as string })));
+      finished.push(await keeping(work, async (options) => runAblation(session, prepared, plan.arms, flags.settings, { ...options, neutral, onNeutral: (done, total) => showNeutral(io, done, total), name: names[m] as string })));
     }
   }
   if (finished.length > 0 && facts !== undefined) {
@@ -137,12 +144,16 @@ function distinctNames(paths: readonly string[]): string[] {
   return new Set(names).size === paths.length ? names : [...paths];
 }
 
-function announce({ arms, notes }: ArmPlan, { problems }: Prepared, { settings, run: { shard } }: AblateFlags, io: Io): void {
+function announce({ arms, notes }: ArmPlan, { problems }: Prepared, { settings, run: { shard, queue } }: AblateFlags, io: Io): void {
   const items = shard === undefined ? problems : shardItems(problems, shard);
   const sequences = arms.length * items.length;
   const part = shard === undefined ? '' : `part ${shard.index}/${shard.count} of ${plural(problems.length, 'item')}: `;
   io.summary(`${part}${plural(arms.length, 'arm')} × ${plural(items.length, 'item')}: ${plural(sequences, 'sequence')}, at most ${plural(sequences * settings.maxTokens, 'sampled token')}`);
   notes.forEach((note) => io.summary(note));
+  if (queue !== undefined) {
+    const url = shownUrl(queue.url);
+    io.summary(`the pairs wait at ${url} for workers: rewardlens worker --queue ${url} -m MODEL`);
+  }
 }
 
 interface Work {
@@ -181,6 +192,13 @@ async function keeping<T>({ flags, io }: Work, body: (options: PairRunOptions) =
   } finally {
     io.progress.stop();
   }
+}
+
+function showNeutral(io: Io, finished: number, total: number): void {
+  if (finished === 0) {
+    io.progress.start('neutral text', total);
+  }
+  io.progress.update(finished, `${finished}/${total} edits`);
 }
 
 /** "120/360, 41 pairs/s, about 6 s left, 1,234 tokens/s" */

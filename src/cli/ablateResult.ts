@@ -52,7 +52,7 @@ function printModel(model: ModelResult, io: Io): void {
     io.out(`${model.parked.length} pairs were given up and are in no number: ${model.parked.slice(0, 3).map(({ arm, item, reason }) => `${arm} on ${item} (${reason})`).join('; ')}${model.parked.length > 3 ? '; …' : ''}`);
   }
   if (neutral !== null) {
-    io.out(`KL and perplexity: ${neutral.source}, ${neutral.tokens} tokens${neutral.cut ? ' (cut)' : ''}; the base's perplexity is ${base.neutral?.perplexity.toPrecision(3) ?? '–'}`);
+    io.out(`KL and perplexity: ${neutral.source}, ${neutral.tokens} tokens${neutral.cut ? ' (cut)' : ''}; the base's perplexity is ${base.neutral?.perplexity.toPrecision(3) ?? '–'}${neutral.foreign === true ? ': worse than guessing, so only KL says something' : ''}`);
   }
   io.out('');
   model.verdicts.forEach(({ text, warnings }) => {

@@ -13,6 +13,7 @@ import { generateCommand } from './generate.js';
 import { datasetCommand } from './dataset.js';
 import { dopamineCommand } from './dopamine.js';
 import { infoCommand } from './info.js';
+import { interplayCommand } from './interplay.js';
 import { listenForInterrupt } from './interrupt.js';
 import { mergeCommand } from './merge.js';
 import { GENERAL_OPTIONS } from './options.js';
@@ -48,6 +49,7 @@ export const COMMANDS: readonly Command[] = [
   patchCommand,
   valuesCommand,
   dopamineCommand,
+  interplayCommand,
   confidenceCommand,
   searchCommand,
   transferCommand,

@@ -19,10 +19,10 @@ const D = SEARCH_DEFAULTS;
 /** Searches answers. */
 export const searchCommand: Command = {
   name: 'search',
-  describe: 'Answer held-out problems step by step, keeping the candidates that a value probe likes best; beside it best-of-n and majority voting at equal token cost.',
+  describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {
-    guides: { type: 'string', group: GROUP, describe: `${GUIDES.join(', ')}: what chooses; the first is compared with all others; default ${D.guides.join(',')}` },
+    guides: { type: 'string', group: GROUP, describe: `${GUIDES.join(', ')}: what chooses; the first is compared with all others; default: all, dopamine only where \`rewardlens dopamine\` has been` },
     candidates: { alias: 'K', type: 'string', group: GROUP, describe: `next steps drawn from every kept completion; default ${D.candidates}` },
     beam: { type: 'string', group: GROUP, describe: `completions kept after every step; default ${D.beam}` },
     step: { type: 'string', group: GROUP, describe: `line, blank-line or tokens:N; default ${formatSplitter(D.step)}` },

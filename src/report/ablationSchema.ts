@@ -152,6 +152,8 @@ const modelResult = z.object({
       predicted: z.number().int(),
       /** Whether the text's end was cut off. */
       cut: z.boolean(),
+      /** The base predicts the text worse than by guessing: perplexities on it mean nothing, KL still says how much an edit changes. */
+      foreign: z.boolean().optional(),
     })
     .nullable(),
   /** Why the neutral text was not run, when it should have been. */

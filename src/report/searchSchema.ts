@@ -61,6 +61,8 @@ export const searchSchema = z.object({
   problems: z.array(z.string()),
   /** What whole answers may cost: the tokens that this guided search put through the model, problem by problem. */
   budgetOf: z.string(),
+  /** The dopamine probe: its layer, its z-scores, where its errors come from; null when none guided. */
+  dopamine: z.object({ layer: z.number().int(), zscore: z.string(), errors: z.string() }).nullable(),
   methods: z.array(searchMethod),
   comparisons: z.array(searchComparison),
   /** What this run put through the model in all, as the engine counted it, and seconds. */

@@ -106,10 +106,10 @@ export function hardestComparison({ comparisons }: ModelResult, name: string): C
 /** The smallest fall of accuracy that the items show, in words. */
 export function detectableText({ detectable }: ModelResult): string {
   const { items, power, alone, holm, sets } = detectable;
-  const corrected = holm === null ? `none after correction for ${sets} sets` : `one of ${fixed(100 * holm, 1)} points after correction for ${sets} sets`;
+  const corrected = holm === null ? `after correction for ${sets} sets none` : `after correction for ${sets} sets one of ${fixed(100 * holm, 1)} points`;
   return alone === null
     ? `${items} items are too few to show any fall with probability ${percent(power, 0)}`
-    : `with probability ${percent(power, 0)} ${items} items show a fall of ${fixed(100 * alone, 1)} points${sets > 1 ? `, and ${corrected}` : ''}`;
+    : `${items} items show a fall of ${fixed(100 * alone, 1)} points with probability ${percent(power, 0)}${sets > 1 ? `, ${corrected}` : ''}`;
 }
 
 function strongest(model: ModelResult, verdicts: readonly Verdict[]): string {
@@ -148,7 +148,9 @@ export function sweepSentence(model: ModelResult): string {
   }
   const none = of('noEffect', 'controlsCostAsMuch');
   if (none.length === verdicts.length) {
-    return `No effect beyond matched controls in ${verdicts.length === 1 ? 'the one value set' : `any of ${sets}`}${of('controlsCostAsMuch').length > 0 ? ` (${of('controlsCostAsMuch').length} cost accuracy, but so did the controls)` : ''}; ${detectableText(model)}.`;
+    const costly = of('controlsCostAsMuch').length;
+    const too = costly === 0 ? '' : `; ${verdicts.length === 1 ? 'it costs' : `${costly} cost`} accuracy, but so did the controls`;
+    return `No effect beyond matched controls in ${verdicts.length === 1 ? 'the one value set' : `any of ${sets}`} (${verdicts.length === 1 ? '' : 'most: '}${strongest(model, verdicts)})${too}; ${detectableText(model)}.`;
   }
   return `No effect beyond the controls was shown in any of ${sets} (${counted(verdicts)}); ${detectableText(model)}.`;
 }

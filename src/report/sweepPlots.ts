@@ -79,13 +79,14 @@ export function accuracySpec(model: ModelResult, setting: Setting): TopLevelSpec
   const sets = own.filter(({ role, accuracy }) => role === 'set' && accuracy.value !== null).map(({ layer, group, accuracy }) => ({ series: groupName(group), at: place(layer, group), value: accuracy.value, low: accuracy.low, high: accuracy.high }));
   const cells = drawnCells(model, setting).map((cell) => ({ ...cell, values: valuesOf(cell.arms, ({ accuracy }) => accuracy.value) })).filter(({ values }) => values.length > 0);
   const spans = cells.map(({ layer, group, values }) => ({ series: groupName(group), at: place(layer, group), value: mean(values), low: Math.min(...values), high: Math.max(...values) }));
-  const draws = cells.flatMap(({ layer, group, values }) => values.map((value, draw) => ({ series: groupName(group), at: place(layer, group) + 0.02 * gap * aside(draw), value })));
   const base = model.base.accuracy;
   const ends: [number, number] = [(layers[0] ?? 0) - 0.6, (layers.at(-1) ?? 0) + 0.6];
   const width = Math.max(WIDTH, 24 * groups.length * layers.length);
+  const step = (2 * (ends[1] - ends[0])) / width; // two pixels: inside the band
+  const draws = cells.flatMap(({ layer, group, values }) => values.map((value, draw) => ({ series: groupName(group), at: place(layer, group) + step * aside(draw), value })));
   const ticks = layers.filter((_, i) => i % Math.ceil((layers.length * WIDTH) / (16 * width)) === 0);
   const x = { field: 'at', type: 'quantitative', scale: { domain: ends, nice: false }, axis: { title: 'layer', grid: false, values: ticks, format: 'd' } };
-  const domain = tenths([...[base.value, base.low, base.high].filter((v) => v !== null), ...[...sets, ...spans].flatMap(({ value, low, high }) => [value, low, high].filter((v) => v !== null)), 0.5]);
+  const domain = tenths([...[base.value, base.low, base.high].filter((v) => v !== null), ...[...sets, ...spans].flatMap(({ value, low, high }) => [value, low, high].filter((v) => v !== null))]);
   const y = { field: 'value', type: 'quantitative', scale: { domain: [Math.max(0, domain[0]), Math.min(1, domain[1])], nice: false }, axis: { title: 'accuracy', tickCount: 6, format: '.0%' } };
   const reference = { data: { values: base.value === null ? [] : [{ value: base.value }] }, mark: { type: 'rule', color: color('fg'), strokeDash: [2, 3], opacity: 0.9 }, encoding: { y } };
   const { colored, dashed } = scales(groups);

@@ -37,6 +37,8 @@ export interface AblationOptions extends Omit<PairRunOptions, 'shard'> {
   readonly name?: string;
   /** Text on which KL and perplexity of every arm are measured; null for none. */
   readonly neutral: NeutralText | null;
+  /** Edits measured on the neutral text so far, of those that are not in the folder yet. */
+  readonly onNeutral?: ((finished: number, total: number) => void) | undefined;
 }
 
 /**
@@ -44,17 +46,18 @@ export interface AblationOptions extends Omit<PairRunOptions, 'shard'> {
  * Nothing but the ledgers is written: see {@link saveAblation}. Errors: those of `runSweep` and `measureNeutral`.
  */
 export async function runAblation(session: Session, prepared: Prepared, arms: readonly Arm[], settings: SweepSettings, options: AblationOptions): Promise<ModelRun> {
-  const { directory, signal, name: _name, neutral: _neutral, ...running } = options;
+  const { directory, signal, name: _name, neutral: _neutral, onNeutral, ...running } = options;
   const { sweep, inputs } = await runPairs(session, prepared, arms, settings, { ...running, directory, signal });
-  const neutral = await neutralOf(session, arms, options.neutral, { directory, signal, inputs: { model: inputs.model, llamaCpp: inputs.llamaCpp, devices: inputs.devices, gpuLayers: inputs.gpuLayers, ...session.numerics } });
+  const neutral = await neutralOf(session, arms, options.neutral, { directory, signal, onProgress: onNeutral, inputs: { model: inputs.model, llamaCpp: inputs.llamaCpp, devices: inputs.devices, gpuLayers: inputs.gpuLayers, ...session.numerics } });
   const records = arms.map((arm, i) => ({ arm: arm.name, records: (sweep.records[i] ?? []).filter((record) => record !== undefined) }));
   const outcomes = arms.map((arm, i) => ({ arm, outcomes: records[i]?.records ?? [], decided: sweep.early?.decided.includes(arm.name) ?? false, neutral: neutral.measured?.arms[i] ?? null }));
   const plan = sweep.early?.plan;
+  const foreign = (neutral.measured?.arms[0]?.perplexity ?? 0) > session.model.info.vocabSize;
   const result: ModelResult = {
     name: options.name ?? basename(session.model.info.path),
     manifest: { ...(await createManifest(session, { hashModel: false })), inputs },
-    ...compareArms(outcomes, { items: prepared.problems.length, early: plan === undefined ? undefined : { level: plan.levels.at(-1) ?? 0 } }),
-    neutral: neutral.measured?.text ?? null,
+    ...compareArms(outcomes, { items: prepared.problems.length, foreign, early: plan === undefined ? undefined : { level: plan.levels.at(-1) ?? 0 } }),
+    neutral: neutral.measured === undefined ? null : { ...neutral.measured.text, foreign },
     ...(neutral.skipped === undefined ? {} : { neutralSkipped: neutral.skipped }),
     early: plan === undefined ? null : { ...plan, looks: [...plan.looks], levels: [...plan.levels] },
     ...(sweep.parked.length === 0 ? {} : { parked: [...sweep.parked] }),

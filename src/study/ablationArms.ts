@@ -28,6 +28,8 @@ export interface CompareOptions {
   readonly items: number;
   /** Bootstrap resamples of every interval. Default 4000. */
   readonly resamples?: number;
+  /** The neutral text is foreign to the model: nothing is said of perplexities. */
+  readonly foreign?: boolean | undefined;
   /** Value sets were compared under a group-sequential rule: the level of its last look. */
   readonly early?: { readonly level: number } | undefined;
 }

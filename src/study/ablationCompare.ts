@@ -43,7 +43,7 @@ export function judgeArms(arms: readonly ArmOutcomes[], options: CompareOptions)
     base,
     arms: others,
     comparisons,
-    verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, { base, comparisons: comparisons.filter((entry) => entry.arm === arm.name), differs: differs(arm) })),
+    verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, { base, comparisons: comparisons.filter((entry) => entry.arm === arm.name), differs: differs(arm), foreign: options.foreign ?? false })),
   };
 }
 

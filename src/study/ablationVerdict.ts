@@ -25,18 +25,20 @@ export interface Evidence {
   readonly comparisons: readonly Comparison[];
   /** Its accuracy differs significantly from the base's, all sets of the sweep considered. */
   readonly differs: boolean;
+  /** Perplexities on the neutral text mean nothing. */
+  readonly foreign: boolean;
 }
 
 /** The verdict on one value set. */
 export function verdictOf(arm: ArmResult, evidence: Evidence): Verdict {
-  const { base, comparisons } = evidence;
+  const { base, comparisons, foreign } = evidence;
   const { kind, reason } = decide(arm, evidence);
   const [low, high] = [arm.change?.low ?? null, arm.change?.high ?? null];
   const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${signed(low)}, ${signed(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
   const controls = comparisons.map(
     ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
   );
-  return { arm: arm.name, kind, text: `${arm.name}: ${reason} (${[facts, ...controls].join('; ')}.)`, warnings: warningsOf(arm, base) };
+  return { arm: arm.name, kind, text: `${arm.name}: ${reason} (${[facts, ...controls].join('; ')}.)`, warnings: warningsOf(arm, base, foreign) };
 }
 
 interface Decision {
@@ -93,11 +95,11 @@ function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, contro
   if ((hardest.rankPHolm ?? hardest.rankP) <= ALPHA) {
     return { kind: 'cannotTell', reason: `cannot tell: it costs more than ${controls} controls do, but ${arm.items} items do not show that accuracy falls at all; more would tell.` };
   }
-  return { kind: 'noEffect', reason: `no effect beyond matched controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
+  return { kind: 'noEffect', reason: `no effect beyond ${controls} controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
 }
 
 /** Signs that accuracy falls for another reason than worse answers. */
-function warningsOf(arm: ArmResult, base: ArmResult): string[] {
+function warningsOf(arm: ArmResult, base: ArmResult, foreign: boolean): string[] {
   if ((arm.change?.value ?? 0) >= 0) {
     return [];
   }
@@ -115,7 +117,7 @@ function warningsOf(arm: ArmResult, base: ArmResult): string[] {
     const rest = withoutUnparsable === null ? '' : `: without them the change is ${points(withoutUnparsable.change.value)} (p ${pText(withoutUnparsable.p)}, ${withoutUnparsable.items} items)`;
     warnings.push(`${percent(unparsable.share.value)} of the answers could not be judged, ${percent(base.unparsable.share.value)} without the edit${rest}.`);
   }
-  if (neutral !== null && base.neutral !== null && neutral.perplexity >= LARGE_PERPLEXITY * base.neutral.perplexity) {
+  if (!foreign && neutral !== null && base.neutral !== null && neutral.perplexity >= LARGE_PERPLEXITY * base.neutral.perplexity) {
     warnings.push(`perplexity on the neutral text goes from ${base.neutral.perplexity.toPrecision(3)} to ${neutral.perplexity.toPrecision(3)}: the edit harms language as such.`);
   }
   return warnings;

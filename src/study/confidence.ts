@@ -19,7 +19,7 @@ import { aurcEstimate, bestAurc, riskCoverageCurve } from '../stats/riskCoverage
 import type { AskedRecord, SampledHow } from './confidenceModel.js';
 import { consistencyScores, pTrueScore, sampledHow, withPromptTokens } from './confidenceModel.js';
 import type { Score } from './confidenceScores.js';
-import { layerFor, outsideScores, readRecords, valueScores } from './confidenceScores.js';
+import { layerFor, outsideScores, recordsOf, valueScores } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { openProbed } from './probedFolder.js';
@@ -64,7 +64,7 @@ export async function runConfidence(directory: string, settings: ConfidenceSetti
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
   await using model = await loadModel(target.model, { ...target.load, ...(work.signal === undefined ? {} : { signal: work.signal }) });
-  const records = withPromptTokens(model, await readRecords(folder, folder.split.test));
+  const records = withPromptTokens(model, await recordsOf(folder, folder.split.test));
   await using session = openFor(model, records, how, target.session);
   const manifest = await createManifest(session, { hashModel: true, signal: work.signal });
   if (manifest.model.sha256 !== how.model) {

@@ -14,12 +14,11 @@ import type { RunProgress } from '../run/engine.js';
 import type { SamplingOptions } from '../run/request.js';
 import { mean } from '../stats/moments.js';
 import type { TrajectoryRecord } from '../store/format.js';
-import { FILES } from '../store/format.js';
-import { openLine, readLines } from '../store/journal.js';
 import type { Score } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { Judge } from './sample.js';
+import { readRecords } from './valuesInput.js';
 
 /** Sub-folder with the answers sampled for self-consistency: a rollout without activations, resumed like any other. */
 export const SAMPLES_FOLDER = 'confidence';
@@ -127,10 +126,8 @@ async function sampleAnswers(session: Session, folder: ProbedFolder, records: re
     onProgress: ({ finished, total }) => work.onProgress?.('sampling answers', finished / total, `${finished}/${total}`),
   });
   const byPrompt = new Map([...problems.keys()].map((prompt): [string, TrajectoryRecord[]] => [prompt, []]));
-  for await (const line of readLines(join(directory, FILES.trajectories))) {
-    const opened = openLine(line.text);
-    const record = 'fault' in opened ? undefined : (opened.value as unknown as TrajectoryRecord);
-    if (record !== undefined && record.sample < how.samples) {
+  for (const record of await readRecords(directory)) {
+    if (record.sample < how.samples) {
       byPrompt.get(record.prompt)?.push(record);
     }
   }

@@ -32,7 +32,7 @@ export interface Score {
 export type Recorded = Partial<TrajectoryRecord>;
 
 /** Records of trajectories of the data, in order. Errors: STORE_CORRUPT, IO. */
-export async function readRecords({ store, data }: ProbedFolder, trajectories: readonly number[]): Promise<Recorded[]> {
+export async function recordsOf({ store, data }: ProbedFolder, trajectories: readonly number[]): Promise<Recorded[]> {
   const out: Recorded[] = [];
   for (const i of trajectories) {
     out.push((await store.readRecord(store.trajectories[data.entries[i] as number] as (typeof store.trajectories)[number])));
@@ -104,7 +104,7 @@ function meanPrompt({ store, data, split }: ProbedFolder): number {
 /** Prompt length, entropy of the first token, mean log-probability: made probabilities on training trajectories. None that was not recorded. */
 export async function outsideScores(folder: ProbedFolder): Promise<Score[]> {
   const { data, split } = folder;
-  const [training, test] = [await readRecords(folder, split.train), await readRecords(folder, split.test)];
+  const [training, test] = [await recordsOf(folder, split.train), await recordsOf(folder, split.test)];
   const rewards = split.train.map((i) => data.rewards[i] as number);
   const prompt = meanPrompt(folder);
   const answered = prompt + mean(test.map(({ tokens }) => (tokens?.length ?? NaN) - 1));

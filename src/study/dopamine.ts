@@ -1,16 +1,17 @@
 /** Dopamine neurons of a rollout folder with values: probe, ranking, averages around events, surprise groups, in one file. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TrainedProbe } from '../probe/train.js';
 import { order, weightScores } from '../rank/scores.js';
-import { writeJson } from '../rollout/folder.js';
 import type { Zscore } from '../rpe/features.js';
 import { ActivationStore } from '../store/reader.js';
 import { packageVersion } from '../util/version.js';
 import { ANALYSIS_FILES } from './analyse.js';
 import type { DopamineData, DopamineItem, ErrorSource } from './dopamineData.js';
 import { dopamineData, itemsOf } from './dopamineData.js';
+import { saveDopamine } from './dopamineFolder.js';
 import type { Dopamine } from './dopamineFormat.js';
-import { DOPAMINE_FILE, DOPAMINE_FORMAT, DOPAMINE_VERSION } from './dopamineFormat.js';
+import { DOPAMINE_FORMAT, DOPAMINE_VERSION } from './dopamineFormat.js';
 import type { DopamineTraining } from './dopamineProbe.js';
 import { baselineScores, fitDopamine, largeItems, requireSteps } from './dopamineProbe.js';
 import { dopamineSelfTest } from './dopaminePlanted.js';
@@ -60,7 +61,7 @@ export const DOPAMINE_DEFAULTS: DopamineSettings = {
 const OVERLAP_SHARE = 0.05;
 
 /**
- * Analyses a folder that `rewardlens values` has been through and writes dopamine.json. Errors: IO without values or activations; INVALID_ARGUMENT for too few steps with large
+ * Analyses a folder that `rewardlens values` has been through and writes dopamine.json and dopamine.safetensors. Errors: IO without values or activations; INVALID_ARGUMENT for too few steps with large
  * errors, or values of other trajectories; those of reading and training; ABORTED.
  */
 export async function runDopamine(directory: string, settings: DopamineSettings, work: WorkOptions): Promise<Dopamine> {
@@ -79,7 +80,7 @@ export async function runDopamine(directory: string, settings: DopamineSettings,
     onProgress: (share, note) => work.onProgress?.('training dopamine probes', share, note),
   };
   const analysed = await analyse(data, items, settings, training, work);
-  const result: Dopamine = {
+  const result: Omit<Dopamine, 'probesSha256'> = {
     format: DOPAMINE_FORMAT,
     version: DOPAMINE_VERSION,
     rewardlens: packageVersion(),
@@ -92,8 +93,7 @@ export async function runDopamine(directory: string, settings: DopamineSettings,
     overlaps: rankingOverlaps({ ...analysed.rankings, ...(await valueRanking(directory, settings.site, analysed.result.bestLayer)) }, data.width, Math.max(1, Math.round(OVERLAP_SHARE * data.width))),
     seconds: (performance.now() - started) / 1000,
   };
-  await writeJson(join(directory, DOPAMINE_FILE), result);
-  return result;
+  return await saveDopamine(directory, result, analysed.probes);
 }
 
 function stepCounts(items: readonly DopamineItem[], { threshold, error }: DopamineSettings, summary: Values): Dopamine['steps'] {
@@ -118,7 +118,7 @@ async function analyse(
   settings: DopamineSettings,
   training: DopamineTraining,
   work: WorkOptions,
-): Promise<{ result: Analysed; rankings: Record<string, readonly number[]> }> {
+): Promise<{ result: Analysed; rankings: Record<string, readonly number[]>; probes: TrainedProbe[] }> {
   const { layers, best } = await fitDopamine(data, items, training);
   work.onProgress?.('ranking neurons', 0, '');
   const scores = dopamineScores(best, items, settings.threshold);
@@ -140,6 +140,7 @@ async function analyse(
       examples: await dopamineExamples(data, best, items, ranking[0] as number, { mode: settings.zscore, count: settings.examples }),
       surprise,
     },
+    probes: [best.main, best.linear],
     rankings: { 'dopamine (errors of steps)': ranking, 'dopamine (surprise groups)': bySurprise },
   };
 }

@@ -92,6 +92,8 @@ export const dopamineSchema = z.object({
   version: z.literal(DOPAMINE_VERSION),
   rewardlens: z.string(),
   trajectoriesSha256: z.string(),
+  /** Of dopamine.safetensors: the best layer's probes. */
+  probesSha256: z.string(),
   /** Settings of `values` that δ depends on. */
   values: z.record(z.string(), z.unknown()),
   settings: z.object({

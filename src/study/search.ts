@@ -1,6 +1,6 @@
 /** Does a value probe find better answers, step by step, than chance, log-probability, or more answers for the same tokens? */
 import { join } from 'node:path';
-import type { Candidate, DrawOptions, SearchItem, TokenCost } from '../apply/search.js';
+import type { Candidate, CandidateScorer, DrawOptions, SearchItem, TokenCost } from '../apply/search.js';
 import { answersCost, answersWithin, drawAnswers, guidedSearch } from '../apply/search.js';
 import { groupAnswers } from '../apply/answers.js';
 import type { Session } from '../model/session.js';
@@ -19,13 +19,15 @@ import { createManifest } from '../run/manifest.js';
 import type { ConfidenceModel } from './confidence.js';
 import type { AskedRecord, SampledHow } from './confidenceModel.js';
 import { sameBy, sampledHow, withPromptTokens } from './confidenceModel.js';
-import { layerFor, rankedNeurons, readRecords, refitProbes } from './confidenceScores.js';
+import { layerFor, rankedNeurons, recordsOf, refitProbes } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import { Judge } from './sample.js';
 import type { Guide } from './searchScorers.js';
-import { ValueScorer, byChance, byLogProbability } from './searchScorers.js';
+import { DopamineScorer, GUIDES, ValueScorer, byChance, byLogProbability } from './searchScorers.js';
+import type { FittedGuide } from './searchDopamine.js';
+import { fitGuide } from './searchDopamine.js';
 import type { Chosen } from './searchResult.js';
 import { compareMethods, searchFindings, searchMethods } from './searchResult.js';
 
@@ -34,6 +36,7 @@ export const SEARCH_FILE = 'search.json';
 
 /** What to search, and how. */
 export interface SearchSettings {
+  /** What chooses; the first is compared with all others and sets the budget of whole answers. Empty: all that the folder allows. */
   readonly guides: readonly Guide[];
   readonly candidates: number;
   readonly beam: number;
@@ -48,7 +51,7 @@ export interface SearchSettings {
   readonly layer: number | undefined;
 }
 
-export const SEARCH_DEFAULTS: SearchSettings = { guides: ['value', 'logprob', 'random'], candidates: 4, beam: 1, step: { kind: 'line' }, seeds: 3, limit: 100, neurons: undefined, method: 'l1-zscore', layer: undefined };
+export const SEARCH_DEFAULTS: SearchSettings = { guides: [], candidates: 4, beam: 1, step: { kind: 'line' }, seeds: 3, limit: 100, neurons: undefined, method: 'l1-zscore', layer: undefined };
 
 /** Whole answers drawn per problem, times what a guided search draws: enough to spend its tokens. */
 const ANSWERS_MARGIN = 2;
@@ -64,8 +67,10 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
   const steps = stepEnd(settings.step);
+  const guide = settings.guides.length === 0 || settings.guides.includes('dopamine') ? await fitGuide(folder, settings.guides.length > 0, work) : undefined;
+  const guides = settings.guides.length > 0 ? settings.guides : GUIDES.filter((name) => name !== 'dopamine' || guide !== undefined);
   await using model = await loadModel(target.model, { ...target.load, ...(work.signal === undefined ? {} : { signal: work.signal }) });
-  const records = withPromptTokens(model, await heldOut(folder, settings.limit));
+  const records = withPromptTokens(model, await heldOut(folder, settings.limit, guide));
   const longest = records.reduce((most, { promptTokens }) => Math.max(most, promptTokens.length), 1);
   const perItem = settings.candidates * settings.beam;
   await using session = model.createSession({ ...target.session, contextLength: target.session.contextLength ?? longest + how.maxTokens, parallel: target.session.parallel ?? Math.min(256, Math.max(64, 2 * perItem)) });
@@ -76,15 +81,16 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   const layer = settings.layer ?? (await layerFor(folder, 'middle', work));
   const probe = await probeFor(folder, layer, settings, work);
   await using value = new ValueScorer(probe, folder.data.site, work.threads);
+  await using dopamine = guide === undefined ? undefined : new DopamineScorer(guide.probe, folder.data.site, guide.mode, work.threads);
   await using judge = new Judge();
   const sampling = how.sampling.temperature === 0 ? { ...how.sampling, temperature: 1 } : how.sampling; // equal candidates leave nothing to choose
-  const bench = new Bench(session, records, { settings, steps, how: { ...how, sampling }, value, judge, work });
+  const bench = new Bench(session, records, { settings: { ...settings, guides }, steps, how: { ...how, sampling }, value, dopamine, judge, work });
   for (let seed = 0; seed < settings.seeds; seed++) {
     await bench.runSeed(how.seed + 2 + seed); // other samples than the rollout's and those of self-consistency
   }
   const problems = records.map(({ problem }) => problem);
   const methods = searchMethods(bench.chosen, problems);
-  const comparisons = compareMethods(methods, problems, settings.guides[0] as Guide);
+  const comparisons = compareMethods(methods, problems, guides[0] as Guide);
   const spent = (pick: (run: RunProgress) => number): number => bench.runs.reduce((sum, run) => sum + pick(run), 0);
   const result: SearchResult = {
     format: SEARCH_FORMAT,
@@ -102,7 +108,8 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
     maxTokens: how.maxTokens,
     seeds: Array.from({ length: settings.seeds }, (_, i) => how.seed + 2 + i),
     problems,
-    budgetOf: settings.guides[0] as Guide,
+    budgetOf: guides[0] as Guide,
+    dopamine: guide === undefined ? null : { layer: guide.probe.layer, zscore: guide.mode, errors: guide.errors },
     methods,
     comparisons,
     spent: { promptTokens: spent((run) => run.promptTokens), sharedTokens: spent((run) => run.sharedTokens), completionTokens: spent((run) => run.completionTokens), seconds: (performance.now() - started) / 1000 },
@@ -129,12 +136,12 @@ function stepEnd(step: Splitter): { stop: string[]; maxTokens: number } {
   }
 }
 
-/** Held-out records with different prompts. */
-async function heldOut(folder: ProbedFolder, limit: number): Promise<Partial<AskedRecord>[]> {
+/** Held-out records with different prompts, on which no dopamine probe was trained either. */
+async function heldOut(folder: ProbedFolder, limit: number, guide: FittedGuide | undefined): Promise<Partial<AskedRecord>[]> {
   const { data, split } = folder;
-  const seen = new Set<string>();
+  const seen = new Set(guide?.trainedOn);
   const first = split.test.filter((i) => !seen.has(data.problems[i] as string) && seen.add(data.problems[i] as string));
-  return readRecords(folder, first.slice(0, limit));
+  return recordsOf(folder, first.slice(0, limit));
 }
 
 async function probeFor(folder: ProbedFolder, layer: number, { neurons, method }: SearchSettings, work: WorkOptions): Promise<TrainedProbe> {
@@ -150,6 +157,7 @@ interface BenchParts {
   steps: { stop: string[]; maxTokens: number };
   how: SampledHow;
   value: ValueScorer;
+  dopamine: DopamineScorer | undefined;
   judge: Judge;
   work: WorkOptions;
 }
@@ -185,25 +193,27 @@ class Bench {
     this.#add('greedy', 'answers', this.#greedy);
   }
 
-  #draw(seed: number, capture: boolean, task: string): DrawOptions {
-    const { how, value, work } = this.#parts;
+  #draw(seed: number, capture: DrawOptions['capture'], task: string): DrawOptions {
+    const { how, work } = this.#parts;
     return {
       sampling: how.sampling, maxTokens: how.maxTokens, seed, signal: work.signal,
-      ...(capture ? { capture: value.capture } : {}),
+      capture,
       onProgress: (done, total) => work.onProgress?.(`${task}, seed ${seed}`, done / total, `${done}/${total}`),
     };
   }
 
   async #guided(guide: Guide, seed: number): ReturnType<typeof guidedSearch> {
-    const { settings, steps, value } = this.#parts;
-    const score = { value: value.score, logprob: byLogProbability, random: byChance(seed, (item) => this.#items[item]?.id ?? '') }[guide];
-    return guidedSearch(this.#session, this.#items, { ...this.#draw(seed, guide === 'value', `guided by ${guide}`), candidates: settings.candidates, beam: settings.beam, step: steps, score });
+    const { settings, steps, value, dopamine } = this.#parts;
+    const chance = byChance(seed, (item) => this.#items[item]?.id ?? '');
+    const scorer = { value, dopamine, logprob: { score: byLogProbability, capture: undefined }, random: { score: chance, capture: undefined } }[guide];
+    const { score, capture } = scorer as { score: CandidateScorer; capture: DrawOptions['capture'] };
+    return guidedSearch(this.#session, this.#items, { ...this.#draw(seed, capture, `guided by ${guide}`), candidates: settings.candidates, beam: settings.beam, step: steps, score });
   }
 
   /** Whole answers: the first, the best and the majority of as many as the guided search's tokens buy. */
   async #whole(seed: number, budgets: readonly number[]): Promise<void> {
     const { settings, value } = this.#parts;
-    const { answers, run } = await drawAnswers(this.#session, this.#items, Math.ceil(ANSWERS_MARGIN * settings.candidates * settings.beam), this.#draw(seed, true, 'whole answers'));
+    const { answers, run } = await drawAnswers(this.#session, this.#items, Math.ceil(ANSWERS_MARGIN * settings.candidates * settings.beam), this.#draw(seed, value.capture, 'whole answers'));
     this.runs.push(run);
     const counts = answersWithin(this.#items.map(({ prompt }) => prompt.length), answers, budgets);
     const bought = answers.map((own, i) => own.slice(0, counts[i]));
@@ -232,7 +242,7 @@ class Bench {
   }
 
   async #answerGreedily(): Promise<Chosen[]> {
-    const { answers, run } = await drawAnswers(this.#session, this.#items, 1, { ...this.#draw(0, false, 'greedy'), sampling: { temperature: 0 } });
+    const { answers, run } = await drawAnswers(this.#session, this.#items, 1, { ...this.#draw(0, undefined, 'greedy'), sampling: { temperature: 0 } });
     this.runs.push(run);
     return Promise.all(answers.map(async (own, i) => this.#answered(own, i, 0, 1)));
   }

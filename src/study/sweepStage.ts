@@ -5,6 +5,7 @@ import { NEUTRAL_TEXT } from '../ablate/neutralText.js';
 import type { Problem } from '../dataset/types.js';
 import type { Model } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
+import { RewardLensError } from '../native/errors.js';
 import { parseAblation } from '../report/parse.js';
 import type { Ablation } from '../report/ablationSchema.js';
 import type { DatasetResult, Study } from '../report/schema.js';
@@ -98,12 +99,22 @@ function gridOf({ choice, rollout }: SweepContext, { probe, rank }: SweptWork): 
   };
 }
 
-/** Problems that the folder's probes never saw, in the order given. Errors: those of {@link openProbed}. */
-export async function heldOutProblems(directory: string, problems: readonly Problem[]): Promise<Problem[]> {
+/** Problems that the folder's probes never saw, in the order given. */
+async function heldOutProblems(directory: string, problems: readonly Problem[]): Promise<Problem[]> {
   await using folder = await openProbed(directory);
   const { store, data, split } = folder;
   const test = new Set(split.test.map((i) => store.trajectories[data.entries[i] as number]?.problem));
   return problems.filter(({ id }) => test.has(id));
+}
+
+/** The data set with the problems that the folder's probes never saw: the others chose the neurons. Errors: INVALID_ARGUMENT when there is none; those of {@link openProbed}. */
+export async function heldOutPart(directory: string, prepared: Prepared, most = Infinity): Promise<{ part: Prepared; heldOut: number }> {
+  const problems = await heldOutProblems(directory, prepared.problems);
+  if (problems.length === 0) {
+    throw new RewardLensError('INVALID_ARGUMENT', `none of the ${prepared.problems.length} problems of '${prepared.dataset.name}' is held out in '${directory}': nothing to test on`, { details: { directory } });
+  }
+  const some = problems.slice(0, most);
+  return { part: { ...prepared, problems: some, promptLengths: Int32Array.from(some, (problem) => prepared.prompt(problem).tokens.length) }, heldOut: problems.length };
 }
 
 function itemsNote(used: number, heldOut: number): string {
@@ -143,9 +154,7 @@ export async function sweepStage(work: SweptWork, context: SweepContext, options
   const intact = async (before: SweepStage): Promise<boolean> => (await fileHash(path)) === before.sweepSha256;
   const staged = await runStage(join(directory, ANALYSIS_FILES.sweep), inputs, async (): Promise<SweepStage> => {
     const model = await context.model();
-    const all = await prepareDataset(model, dataset, source);
-    const heldOut = await heldOutProblems(directory, all.problems);
-    const prepared = subset(all, heldOut.slice(0, choice.items));
+    const { part: prepared, heldOut } = await heldOutPart(directory, await prepareDataset(model, dataset, source), choice.items);
     const plan = await planArms(directory, grid, { files: model.files, ...model.info }, options);
     await using own = openSession(model, [prepared], { ...rollout, samples: plan.arms.length }, session);
     const ran = await runAblation(own, prepared, plan.arms, rollout, {
@@ -155,16 +164,11 @@ export async function sweepStage(work: SweptWork, context: SweepContext, options
       onProgress: ({ finished, total }) => options.onProgress?.(`ablating ${dataset.name}`, finished / total, `${finished}/${total} sequences`),
     });
     await saveAblation(folder, [ran], { prepared, grid: plan.grid, settings: rollout });
-    const notes = [itemsNote(prepared.problems.length, heldOut.length), ...layersNote(plan.grid.layers, work.rank.layers.map(({ layer }) => layer)), ...plan.notes];
+    const notes = [itemsNote(prepared.problems.length, heldOut), ...layersNote(plan.grid.layers, work.rank.layers.map(({ layer }) => layer)), ...plan.notes];
     return { sweepSha256: await fileHash(path), probesSha256: probe.probesSha256, notes };
   }, intact);
   const { items, models } = await readAblation(path);
   return { ...staged, arms: models.reduce((sum, { arms }) => sum + arms.length + 1, 0), items };
-}
-
-/** The data set with fewer problems. */
-function subset(prepared: Prepared, problems: readonly Problem[]): Prepared {
-  return { ...prepared, problems, promptLengths: Int32Array.from(problems, (problem) => prepared.prompt(problem).tokens.length) };
 }
 
 async function readAblation(path: string): Promise<Ablation> {

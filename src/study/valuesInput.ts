@@ -81,8 +81,8 @@ export function pieceBytesOf(model: Model): (token: number) => Uint8Array {
   };
 }
 
-/** Tokens of a recorded prompt. Whether the rollout's template brought its own special tokens shows in their number. */
-function promptTokens(model: Model, { prompt, promptLength, problem }: TrajectoryRecord): Int32Array {
+/** Tokens of a recorded prompt. Errors: INVALID_ARGUMENT when the model makes another number of tokens of it. Whether the rollout's template brought its own special tokens shows in their number. */
+export function promptTokens(model: Model, { prompt, promptLength, problem }: Pick<TrajectoryRecord, 'prompt' | 'promptLength' | 'problem'>): Int32Array {
   const tokens = [true, false].map((addSpecial) => model.tokenize(prompt, { addSpecial })).find(({ length }) => length === promptLength);
   if (tokens === undefined) {
     throw new RewardLensError('INVALID_ARGUMENT', `the prompt of problem '${problem}' took ${promptLength} tokens in the rollout; this model's tokenizer makes another number of it`, { details: { problem } });

@@ -29,6 +29,7 @@ const recordsWithoutPlaces = (folder: string): object[] =>
     .split('\n')
     .sort()
     .map((line) => ({ ...(JSON.parse(line) as object), rows: [], crc32: '' }));
+const lines = (path: string): Record<string, unknown>[] => readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
 async function succeeds(args: readonly string[], timeout = 100_000): Promise<string> {
   const { code, stdout, stderr } = await run(args, { timeout });
   expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
@@ -170,9 +171,37 @@ describe('a small study', () => {
     await succeeds(['probe', byHand, '-t', '1', ...SMALL_PROBE]);
     await succeeds(['rank', byHand, '-t', '1', ...SMALL_RANK]);
     expect(await succeeds(['report', byHand, '-t', '1'])).toContain(join(byHand, 'report.html'));
-    const [dataset] = readStudy(byHand).datasets;
-    expect(dataset).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: [expect.stringMatching(/rewardlens ablate/)] });
+    const [own] = numbers(study);
+    expect(numbers(readStudy(byHand))).toEqual([{ ...own, ablation: null, ablationNotes: [expect.stringMatching(/rewardlens ablate/)] }]);
     expectSelfContained(byHand);
+  });
+
+  test('takes the best-ranked neurons away on held-out problems, from the base of the rollout', async () => {
+    const { ablation, ablationNotes, ranking, layers, bestLayer: best, split } = study.datasets[0] as DatasetResult;
+    const [{ base, arms }] = ablation?.models as [NonNullable<DatasetResult['ablation']>['models'][number]];
+    expect(ablationNotes[0]).toBe(`Items: the first 10 of ${split.testProblems} held-out problems. Few: only large changes can be seen.`);
+    expect(arms.map(({ group, layer }) => [group, layer])).toEqual(['top', 'random', 'random', 'matched', 'matched'].map((group) => [group, layers[best]?.layer]));
+    const first = ranking.neurons.slice(0, arms[0]?.neurons.length).map(({ neuron }) => neuron);
+    expect(arms[0]?.neurons).toEqual(first.sort((a, b) => a - b));
+    // Same problems, prompts, sampling and seeds: with nothing edited the model answers as it did in the rollout.
+    const rollout = new Map(lines(join(folder, NAME, 'trajectories.jsonl')).map((line) => [line.problem, line]));
+    const records = lines(join(folder, NAME, 'ablation', 'ledger.jsonl')).filter(({ arm }) => arm === 'base');
+    expect(records).toHaveLength(10);
+    records.forEach(({ item, reward }) => expect({ item, reward }).toEqual({ item, reward: rollout.get(item)?.reward }));
+    expect(base.items).toBe(10);
+  });
+
+  test('`rewardlens ablate --held-out` is the same sweep: pairs of arm and item with the same keys, and a report of its own', async () => {
+    const out = join(directory, 'own-sweep');
+    const best = String(study.datasets[0]?.layers[study.datasets[0].bestLayer]?.layer);
+    const args = ['ablate', join(folder, NAME), ...SMALL, '-m', bundledModel, '--dataset', chainedSums, '-n', '64', '--layers', best, '--shares', '0.01', '--draws', '2', '-o', out];
+    await succeeds([...args, '--held-out', '--limit', '20']);
+    const within = (line: Record<string, unknown>): boolean => Number(/\d+$/.exec(line.item as string)?.[0]) < 20;
+    const keys = (path: string): unknown[] => lines(join(path, 'ledger.jsonl')).filter(within).map(({ key }) => key).sort();
+    expect(keys(out).length).toBeGreaterThan(5);
+    expect(keys(out)).toEqual(keys(join(folder, NAME, 'ablation')));
+    expectSelfContained(out);
+    expect(await run([...args, '--held-out', '--limit', '1'])).toMatchObject({ code: 1, stderr: expect.stringMatching(/none of the 1 problems of 'chained-sums-train' is held out/) });
   });
 
   test('other control draws: only the ranking is made again, and only controls change', async () => {
@@ -190,30 +219,15 @@ describe('a small study', () => {
     await succeeds(STUDY(folder));
   });
 
-  test('takes the best-ranked neurons away on held-out problems, from the base of the rollout', async () => {
-    const { ablation, ablationNotes, ranking, layers, bestLayer: best, split } = study.datasets[0] as DatasetResult;
-    const [{ base, arms }] = ablation?.models as [NonNullable<DatasetResult['ablation']>['models'][number]];
-    expect(ablationNotes[0]).toBe(`Items: the first 10 of ${split.testProblems} held-out problems. Few: only large changes can be seen.`);
-    expect(arms.map(({ group, layer }) => [group, layer])).toEqual(['top', 'random', 'random', 'matched', 'matched'].map((group) => [group, layers[best]?.layer]));
-    const first = ranking.neurons.slice(0, arms[0]?.neurons.length).map(({ neuron }) => neuron);
-    expect(arms[0]?.neurons).toEqual(first.sort((a, b) => a - b));
-    // Same problems, prompts, sampling and seeds: with nothing edited the model answers as it did in the rollout.
-    const lines = (path: string): Record<string, unknown>[] => readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
-    const rollout = new Map(lines(join(folder, NAME, 'trajectories.jsonl')).map((line) => [line.problem, line]));
-    const records = lines(join(folder, NAME, 'ablation', 'ledger.jsonl')).filter(({ arm }) => arm === 'base');
-    expect(records).toHaveLength(10);
-    records.forEach(({ item, reward }) => expect({ item, reward }).toEqual({ item, reward: rollout.get(item)?.reward }));
-    expect(base.items).toBe(10);
-  });
-
   test('--no-ablate: no sweep is run or shown, and the report says so', async () => {
     const output = await succeeds(STUDY(folder, '--no-ablate'));
     expect(madeBy(readStudy(folder))).toEqual([]);
-    expect(readStudy(folder).datasets[0]).toEqual({ ...study.datasets[0], ablation: null, ablationNotes: ['The sweep was switched off (--no-ablate).'] });
+    const [own] = numbers(study);
+    expect(numbers(readStudy(folder))).toEqual([{ ...own, ablation: null, ablationNotes: ['The sweep was switched off (--no-ablate).'] }]);
     expect(output).toContain('taken away: nothing');
     expect(await run(STUDY(folder, '--ablate-items', '0'))).toMatchObject({ code: 2, stderr: expect.stringMatching(/--ablate-items: expected an integer ≥ 1/) });
     await succeeds(STUDY(folder));
-    expect(readStudy(folder).datasets).toEqual(study.datasets);
+    expect(numbers(readStudy(folder))).toEqual(numbers(study));
   });
 
   test('rewards judged anew by a module: probes and ranking are made again, trajectories are not', async () => {

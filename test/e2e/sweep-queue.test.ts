@@ -14,7 +14,7 @@ import { RedisServer, freePort } from '../helpers/redis-server.js';
 import type { LedgerLine } from '../helpers/sweep-program.js';
 import { ENGINE, ablateArgs, ledgerLines, plantedModel, readLedger, writeItems } from '../helpers/sweep-program.js';
 
-const ITEMS = 400;
+const ITEMS = 250;
 const DRAWS = 18;
 const PAIRS = ITEMS * (DRAWS + 2);
 
@@ -82,7 +82,7 @@ describe('faults', () => {
     await until(() => ledgerLines(output) > 300, 'the first outcomes');
     await kill(one);
     one = worker('--idle-exit', '2');
-    await until(() => ledgerLines(output) > 1500, 'more outcomes');
+    await until(() => ledgerLines(output) > 1200, 'more outcomes');
     await kill(first);
     const kept = ledgerLines(output);
     first = coordinator(output, ...tries);

@@ -101,7 +101,8 @@ describe('neutral text', () => {
   test('KL and perplexity are those of the logits; edits act at every position; what is known is not measured again', async () => {
     await using model = await loadModel('models/reasoner-rl.gguf', { gpuLayers: 0, isolate: false });
     await using session = model.createSession({ parallel: 4, contextLength: 64, threads: 1 });
-    const measure = (own: readonly Arm[], inputs = {}): Promise<NeutralResult> => measureNeutral(session, own, TEXT, { directory, inputs });
+    const seen: [number, number][] = [];
+    const measure = (own: readonly Arm[], inputs = {}): Promise<NeutralResult> => measureNeutral(session, own, TEXT, { directory, inputs, onProgress: (finished, total) => seen.push([finished, total]) });
     const { arms: scores, text } = await measure(arms);
     const tokens = model.tokenize(TEXT.text);
     expect(text).toMatchObject({ source: 'words', tokens: tokens.length, predicted: tokens.length - 1, cut: false });
@@ -129,6 +130,7 @@ describe('neutral text', () => {
 
     const lines = async (): Promise<number> => (await readFile(join(directory, NEUTRAL_FILE), 'utf8')).trim().split('\n').length;
     expect(await lines()).toBe(3); // two arms do the same here
+    expect(seen).toEqual([[0, 3], [1, 3], [2, 3], [3, 3]]);
     expect((await measure(arms)).arms).toEqual(scores);
     expect((await measure(arms.slice(1, 2))).arms).toEqual([scores[1]]);
     expect(await lines()).toBe(3);

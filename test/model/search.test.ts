@@ -85,7 +85,7 @@ describe('guidedSearch', () => {
 
   test('a step of N tokens is scored by the state that has read them', async () => {
     const { seen, score } = watched(last);
-    const options = { ...LINES, step: { stop: [], maxTokens: 4 }, capture: { layers: [2] }, score };
+    const options = { ...LINES, step: { stop: [], maxTokens: 4 }, capture: { layers: [2], positions: 'last' as const }, score };
     await guidedSearch(session, items.slice(0, 2), options);
     for (const { step, tokens, ended } of seen) {
       expect(ended === undefined ? tokens.length === 4 * (step + 1) : tokens.length <= 4 * (step + 1)).toBe(true);
@@ -93,9 +93,9 @@ describe('guidedSearch', () => {
     // the state equals that of a candidate that goes on from the same tokens and is read as a prompt
     const open = seen.filter(({ ended }) => ended === undefined).slice(0, 6);
     const { answers } = await drawAnswers(session, open.map(({ item, tokens }, i) => ({ id: `again-${i}`, prompt: Int32Array.of(...(items[item] as SearchItem).prompt, ...tokens) })), 1, { ...options, maxTokens: 1 });
-    open.forEach(({ state }, i) => {
-      const again = answers[i]?.[0]?.state as Float32Array;
-      const [difference, size] = [again.reduce((sum, value, j) => sum + (value - (state?.[j] ?? NaN)) ** 2, 0), again.reduce((sum, value) => sum + value ** 2, 0)];
+    open.forEach(({ states: state }, i) => {
+      const again = answers[i]?.[0]?.states as Float32Array;
+      const [difference, size] = [again.reduce((sum, value, j) => sum + (value - (state[j] ?? NaN)) ** 2, 0), again.reduce((sum, value) => sum + value ** 2, 0)];
       expect(Math.sqrt(difference / size)).toBeLessThan(0.02); // sampled and read tokens go through other kernels
     });
   });

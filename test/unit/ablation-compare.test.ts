@@ -164,8 +164,10 @@ describe('verdicts', () => {
     expect(verdict?.warnings[1]).toContain('24.0 tokens on average, 10.0 without');
     expect(verdict?.warnings[2]).toContain('without them the change is 0.0 points (p 1, 30 items)');
     const neutral = (kl: number, perplexity: number): Pick<ArmOutcomes, 'neutral'> => ({ neutral: { kl, perplexity } });
-    const harmed = judgeArms([{ ...base, ...neutral(0, 10) }, { ...arm('top', first(30, 100)), ...neutral(2, 40) }, ...controls('matched', first(58, 100), 19)], { items: 100, resamples: 200 });
-    expect(harmed.verdicts[0]?.warnings).toEqual([expect.stringContaining('from 10.0 to 40.0')]);
+    const harmed = (foreign: boolean): string[] | undefined =>
+      judgeArms([{ ...base, ...neutral(0, 10) }, { ...arm('top', first(30, 100)), ...neutral(2, 40) }, ...controls('matched', first(58, 100), 19)], { items: 100, resamples: 200, foreign }).verdicts[0]?.warnings;
+    expect(harmed(false)).toEqual([expect.stringContaining('from 10.0 to 40.0')]);
+    expect(harmed(true)).toEqual([]);
     const clean = judgeArms([base, arm('top', first(30, 100)), ...controls('matched', first(58, 100), 19)], { items: 100, resamples: 200 });
     expect(clean.verdicts[0]?.warnings).toEqual([]);
   });
