@@ -100,6 +100,7 @@ class scheduler {
     bool worth_waiting(const sequence_request & request, const compiled_edits * edits, int32_t available) const;
     void start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix,
                        const skip_choice & skip);
+    void begin_result(slot & target, const sequence_request & request, int32_t prefix);
     void prefill_step();
     void decode_step();
     void compact();

@@ -117,6 +117,33 @@ uint64_t scheduler::count_shared(const edit & e, int32_t prefix, int32_t prompt_
     return rows * per_row;
 }
 
+// An empty result and a sampler for a request of whose prompt `prefix` positions are taken from a cache.
+void scheduler::begin_result(slot & target, const sequence_request & request, int32_t prefix) {
+    const auto prompt_length = static_cast<int32_t>(request.prompt.size());
+    target.result = sequence_result{};
+    target.result.id = request.id;
+    target.result.prompt_length = prompt_length;
+    target.result.shared_prefix = prefix;
+    target.result.skipped_layers = target.entry >= 0 ? entry_layers_[target.entry] + 1 : 0;
+    if (request.edits >= 0) {
+        const edit_list & list = params_.edit_lists[request.edits];
+        target.result.changed.assign(list.source_count, 0);
+        target.result.changed_shared.assign(list.source_count, 0);
+        for (const edit & e : list.edits) {
+            target.result.changed_shared[e.source] += prefix > 0 ? count_shared(e, prefix, prompt_length) : 0;
+        }
+    }
+    if (request.max_tokens > 0) {
+        target.sampler = std::make_unique<sequence_sampler>(session_->owner().vocab(), request.sampling);
+        target.result.tokens.reserve(request.max_tokens);
+        if (request.statistics) {
+            target.result.log_probabilities.reserve(request.max_tokens);
+            target.result.entropies.reserve(request.max_tokens);
+        }
+    }
+    progress_.shared_tokens += prefix;
+}
+
 void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> request, const compiled_edits * edits, int source, int32_t prefix,
                               const skip_choice & skip) {
     llama_memory_t memory = llama_get_memory(context_);
@@ -151,34 +178,11 @@ void scheduler::start_request(slot & target, std::unique_ptr<sequence_request> r
         }
         target.cells.resize(prefix);
     }
-    const auto prompt_length = static_cast<int32_t>(request->prompt.size());
-    const bool statistics = request->statistics;
-    target.result = sequence_result{};
-    target.result.id = request->id;
-    target.result.prompt_length = prompt_length;
-    target.result.shared_prefix = prefix;
-    target.result.skipped_layers = target.entry >= 0 ? entry_layers_[target.entry] + 1 : 0;
-    if (request->edits >= 0) {
-        const edit_list & list = params_.edit_lists[request->edits];
-        target.result.changed.assign(list.source_count, 0);
-        target.result.changed_shared.assign(list.source_count, 0);
-        for (const edit & e : list.edits) {
-            target.result.changed_shared[e.source] += prefix > 0 ? count_shared(e, prefix, prompt_length) : 0;
-        }
-    }
-    if (request->max_tokens > 0) {
-        target.sampler = std::make_unique<sequence_sampler>(session_->owner().vocab(), request->sampling);
-        target.result.tokens.reserve(request->max_tokens);
-        if (statistics) {
-            target.result.log_probabilities.reserve(request->max_tokens);
-            target.result.entropies.reserve(request->max_tokens);
-        }
-    }
+    begin_result(target, *request, prefix);
     started_[target.sequence] = ++starts_;
-    progress_.shared_tokens += prefix;
     target.read_cells = std::min(read, prefix);
     target.edits = target.cells_edits = edits;
-    target.cells_prompt_length = prompt_length;
+    target.cells_prompt_length = target.result.prompt_length;
     target.request = std::move(request);
     target.state = slot_state::prefilling;
 }
