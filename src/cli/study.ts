@@ -1,16 +1,20 @@
 /** `rewardlens study`: everything, from a model and data sets to a report. */
 import { join } from 'node:path';
+import { QUANTIZATION_TYPES } from '../model/quantize.js';
 import { renderSummary } from '../report/summary.js';
 import type { Study } from '../report/schema.js';
 import type { StudyOptions } from '../study/study.js';
 import { STUDY_FILES, runStudy } from '../study/study.js';
+import type { QuantizeSettings } from '../study/transferQuantized.js';
+import { TRANSFER_FILE, makeCopies, runQuantized } from '../study/transferQuantized.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
-import { PROBE_OPTIONS, RANK_OPTIONS, checkRanking, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
+import { PROBE_OPTIONS, RANK_OPTIONS, checkRanking, readNames, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
 import { SWEEP_OPTIONS, readSweepChoice } from './sweepFlags.js';
+import { transferTables } from './transfer.js';
 
 /** Rollout, probes, ranking, ablation, report. */
 export const studyCommand: Command = {
@@ -22,6 +26,8 @@ export const studyCommand: Command = {
     ...PROBE_OPTIONS,
     ...RANK_OPTIONS,
     ...SWEEP_OPTIONS,
+    quantize: { type: 'string', group: 'Quantized copies:', describe: 'such as Q8_0,Q4_K_M: the same data sets on copies of the model, and how value neurons and probes carry over; default none' },
+    'allow-requantize': { type: 'boolean', group: 'Quantized copies:', describe: 'also when the model is quantized already' },
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; stages that are done with the same inputs are not run again' },
     ...MODEL_OPTIONS,
     ...SESSION_OPTIONS,
@@ -52,7 +58,8 @@ export const studyCommand: Command = {
       rank,
       ablate: readSweepChoice(flags),
     };
-    return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, io);
+    const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES) ?? [], allowRequantize: flags.on('allow-requantize') };
+    return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, quantize, io);
   },
 };
 
@@ -60,13 +67,19 @@ function stageLine({ stage, dataset, seconds, reused }: Study['durations'][numbe
   return `${`${stage} ${dataset ?? ''}`.padEnd(34)} ${reused ? '  found' : `${seconds.toFixed(1).padStart(6)} s`}  ${note}`;
 }
 
-async function run(options: StudyOptions, io: Io): Promise<void> {
-  const study = await runStudy({ ...options, onStage: (stage, note) => (io.json ? io.line({ stage: { ...stage, note } }) : io.summary(stageLine(stage, note))) });
+async function run(given: StudyOptions, quantize: QuantizeSettings, io: Io): Promise<void> {
+  const options: StudyOptions = { ...given, onStage: (stage, note) => (io.json ? io.line({ stage: { ...stage, note } }) : io.summary(stageLine(stage, note))) };
+  await makeCopies(options, quantize); // first: a model that cannot be quantized is known before anything takes time
+  const study = await runStudy(options);
+  const transfer = quantize.types.length === 0 ? undefined : await runQuantized(options, quantize);
   io.progress.stop();
   const paths = { study: join(options.directory, STUDY_FILES.study), report: join(options.directory, STUDY_FILES.report) };
   if (io.json) {
-    io.line({ summary: { ...paths, findings: study.findings } });
+    io.line({ summary: { ...paths, findings: study.findings, ...(transfer === undefined ? {} : { transfer: transfer.findings }) } });
   } else {
     io.out(`\n${renderSummary(study)}\n\nresults  ${paths.study}\nreport   ${paths.report}`);
+    if (transfer !== undefined) {
+      io.out(`${transferTables(transfer).join('\n')}\n\n${join(options.directory, TRANSFER_FILE)}`);
+    }
   }
 }

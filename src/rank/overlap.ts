@@ -15,6 +15,8 @@ export interface Overlap {
   /** The same when the first set is drawn anew among neurons of like magnitude. */
   matchedExpected: number;
   pMatched: number;
+  /** The least that `pMatched` can be for sets of these sizes and magnitudes: small sets cannot be told from their magnitudes. */
+  leastMatched: number;
 }
 
 /** Neurons that count as alike in magnitude: as many as a matched control chooses among. */
@@ -45,5 +47,6 @@ export function overlap(a: readonly number[], b: readonly number[], rmsA: Number
     p: hypergeometricUpperTail(shared, pool.length, b.length, a.length),
     matchedExpected: strata.reduce((sum, { population, marked, drawn }) => sum + (marked * drawn) / Math.max(1, population), 0),
     pMatched: stratifiedUpperTail(shared, strata),
+    leastMatched: stratifiedUpperTail(strata.reduce((sum, { marked, drawn }) => sum + Math.min(marked, drawn), 0), strata),
   };
 }

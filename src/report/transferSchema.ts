@@ -39,6 +39,8 @@ const layerOverlap = z.object({
   /** The same when one set is drawn anew among neurons of like RMS. */
   matchedExpected: z.number(),
   pMatched: z.number(),
+  /** The least that `pMatched` can be for sets of these sizes and magnitudes. */
+  leastMatched: z.number(),
 });
 export type LayerOverlap = z.infer<typeof layerOverlap>;
 
@@ -56,6 +58,7 @@ const pairOverlap = z.object({
   /** Smallest p over layers after Bonferroni's correction for their number. */
   p: z.number(),
   pMatched: z.number(),
+  leastMatched: z.number(),
 });
 export type PairOverlap = z.infer<typeof pairOverlap>;
 

@@ -91,6 +91,7 @@ function pairOverlap(sources: readonly TransferSource[], { a, b, share }: { a: n
     expectedIou: mean(layers.map(({ expected }) => expected / (2 * count - expected))),
     p: corrected(({ p }) => p),
     pMatched: corrected(({ pMatched }) => pMatched),
+    leastMatched: corrected(({ leastMatched }) => leastMatched),
   };
 }
 
@@ -141,8 +142,9 @@ const figure = (value: number | null): string => (value === null ? 'not known' :
 export function transferFindings({ folders, overlaps, auc, place }: Omit<Transfer, 'findings'>): string[] {
   const name = (i: number): string => folders[i]?.name ?? '';
   const significant = (p: number): boolean => p <= 0.05;
-  const sets = overlaps.map(({ a, b, share, count, iou, expectedIou, p, pMatched }) => {
-    const verdict = significant(pMatched) ? 'beyond chance and beyond their magnitudes' : significant(p) ? 'beyond chance, but not beyond their magnitudes' : 'not beyond chance';
+  const sets = overlaps.map(({ a, b, share, count, iou, expectedIou, p, pMatched, leastMatched }) => {
+    const matched = significant(leastMatched) ? 'but not beyond their magnitudes' : 'too few neurons to tell from their magnitudes';
+    const verdict = significant(pMatched) ? 'beyond chance and beyond their magnitudes' : significant(p) ? `beyond chance, ${matched}` : 'not beyond chance';
     return `${name(a)} and ${name(b)}, top ${Number((100 * share).toPrecision(3))} % (${count}): IoU ${iou.toFixed(3)} on average over layers (chance ${expectedIou.toFixed(3)}), ${verdict} (p ${p.toPrecision(2)}, matched ${pMatched.toPrecision(2)}).`;
   });
   const probes = auc.filter(({ from, to }) => from !== to).map(({ from, to, layers, trajectories }) => {

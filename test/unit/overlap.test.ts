@@ -12,6 +12,10 @@ describe('overlap', () => {
     expect(result.p).toBeCloseTo((3 * 1830 + 61) / 635376, 12);
     expect(overlap([1], [2], flat, flat)).toMatchObject({ shared: 0, iou: 0, p: 1, pMatched: 1 });
     expect(overlap([7, 9], [9, 7], flat, flat)).toMatchObject({ shared: 2, iou: 1 });
+    // neuron 7 is one of 16 alike in either set
+    expect(overlap([7], [7], flat, flat)).toMatchObject({ pMatched: 1 / 16, leastMatched: 1 / 16 });
+    // 7 and 60 are in different strata: whatever is drawn instead of 7 is not 60
+    expect(overlap([7], [60], flat, flat).leastMatched).toBe(1);
   });
 
   test('excluded neurons make the pool smaller', () => {

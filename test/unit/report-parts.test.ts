@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { bestBaseline, neededInputs, orderedFindings, side } from '../../src/report/facts.js';
 import { aligned, fixed, percent, seconds, shareText, signed, significant, withInterval } from '../../src/report/format.js';
 import { escapeHtml, html, jsonScript } from '../../src/report/html.js';
 import { parseStudy } from '../../src/report/parse.js';
+import { cellSpec } from '../../src/report/plots.js';
 import type { DatasetResult, PruningPoint, Study } from '../../src/report/schema.js';
 import { shellQuote } from '../../src/report/sections/provenance.js';
 import { deltaScale } from '../../src/report/sections/tokens.js';
@@ -173,5 +175,33 @@ describe('renderSummary', () => {
     expect(lines[1]).toMatch(/^ *failed: long long/);
     expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100);
     expect(lines.join('')).not.toMatch(/[\u0000-\u001f]/);
+  });
+});
+
+describe('heat maps', () => {
+  interface Cells { data: { values: { row: string; column: string; value: number | null }[] }; encoding: { color?: { scale?: object; condition?: { test: string } }; y: { scale: { domain: string[] } } } }
+  const layersOf = (plot: Parameters<typeof cellSpec>[0]): [Cells, Cells, Cells] => (cellSpec(plot) as unknown as { layer: [Cells, Cells, Cells] }).layer;
+  const rows = [{ label: 'low', values: [0.1, null] }, { label: 'high', values: [-2, 3] }];
+
+  test('rows from the bottom up; a cell without a number is a dash, not a colour', () => {
+    const [cells, numbers, dashes] = layersOf({ columnTitle: 'c', columns: ['a', 'b'], rows });
+    expect(cells.encoding.y.scale.domain).toEqual(['high', 'low']);
+    expect(cells.data.values).toEqual([{ row: 'low', column: 'a', value: 0.1 }, { row: 'high', column: 'a', value: -2 }, { row: 'high', column: 'b', value: 3 }]);
+    expect(numbers.data.values).toEqual(cells.data.values);
+    expect(dashes.data.values).toEqual([{ row: 'low', column: 'b', value: null }]);
+  });
+
+  test('a scale with a middle is white there, and its numbers are dark near it and light at both ends, however far each is', () => {
+    const [cells, numbers] = layersOf({ columnTitle: 'c', columns: ['a', 'b'], rows, scale: { title: 't', domain: [-1, 3], middle: 0 } });
+    expect(cells.encoding.color?.scale).toMatchObject({ domain: [-1, 3], domainMid: 0, clamp: true });
+    const dark = (value: number): boolean => runInNewContext(numbers.encoding.color?.condition?.test ?? '', { datum: { value } }) as boolean;
+    expect([-0.9, -0.5, 0, 2, 2.9].map(dark)).toEqual([false, true, true, true, false]);
+  });
+
+  test('more columns than numbers have room for: the numbers go, the cells stay', () => {
+    const columns = Array.from({ length: 15 }, (_, i) => `t${i}`);
+    const [cells, numbers] = layersOf({ columnTitle: 'token', columns, rows: [{ label: 0, values: columns.map((_, i) => i) }] });
+    expect(cells.data.values).toHaveLength(15);
+    expect(numbers.data.values).toEqual([]);
   });
 });
