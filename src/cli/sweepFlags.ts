@@ -13,7 +13,7 @@ const ABLATE = 'Ablation:';
 export const SWEEP_OPTIONS: OptionTable = {
   'no-ablate': { type: 'boolean', group: ABLATE, describe: 'take no neurons away' },
   'ablate-datasets': { type: 'string', group: ABLATE, describe: 'short names (as in the output folder) of the data sets to sweep, comma separated; default all' },
-  'ablate-layers': { type: 'string', group: ABLATE, describe: 'best, spread (the best layer, one before and one behind it; default) or such as 2-5' },
+  'ablate-layers': { type: 'string', group: ABLATE, describe: 'best (by validation AUC; default), spread (that, one before and one behind it) or such as 2-5' },
   'ablate-shares': { type: 'string', group: ABLATE, describe: `shares of the neurons; default ${SWEEP_DEFAULTS.shares.join(',')}` },
   'ablate-draws': { type: 'string', group: ABLATE, describe: 'draws of random and of magnitude-matched controls; default 20 per value set less one, with which the p-value can reach 0.05' },
   'ablate-items': { type: 'string', group: ABLATE, describe: `most held-out problems per arm; default ${SWEEP_DEFAULTS.items}` },

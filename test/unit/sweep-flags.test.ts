@@ -6,15 +6,15 @@ import { SWEEP_DEFAULTS } from '../../src/study/sweepStage.js';
 const read = (values: Record<string, string | boolean>): ReturnType<typeof readSweepChoice> => readSweepChoice(new Flags(values));
 
 describe('flags of a study’s sweep', () => {
-  test('defaults: a few layers, 1 %, as many draws as a verdict needs', () => {
+  test('defaults: the best layer, 1 %, as many draws as a verdict needs', () => {
     expect(read({})).toEqual(SWEEP_DEFAULTS);
-    expect(SWEEP_DEFAULTS).toEqual({ layers: 'spread', shares: [0.01], draws: undefined, items: 200, datasets: undefined });
+    expect(SWEEP_DEFAULTS).toEqual({ layers: 'best', shares: [0.01], draws: undefined, items: 100, datasets: undefined });
   });
 
   test('every flag is read; --no-ablate leaves the sweep out but not the check of the others', () => {
     const given = { 'ablate-layers': '0,2-4', 'ablate-shares': '0.01,0.05', 'ablate-draws': '39', 'ablate-items': '50', 'ablate-datasets': 'a, b' };
     expect(read(given)).toEqual({ layers: [0, 2, 3, 4], shares: [0.01, 0.05], draws: 39, items: 50, datasets: ['a', 'b'] });
-    expect(read({ 'ablate-layers': 'best' })?.layers).toBe('best');
+    expect(read({ 'ablate-layers': 'spread' })?.layers).toBe('spread');
     expect(read({ ...given, 'no-ablate': true })).toBeUndefined();
     expect(() => read({ 'no-ablate': true, 'ablate-items': '0' })).toThrow('--ablate-items');
   });
