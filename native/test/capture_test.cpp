@@ -23,6 +23,7 @@ std::string llama_node(site_id site, int32_t layer) {
         case site_id::attn_out:   return "attn_out" + suffix;
         case site_id::mlp_post:   return "ffn_swiglu" + suffix;
         case site_id::mlp_out:    return "ffn_out" + suffix;
+        case site_id::logits:     return "result_output";
     }
     return "";
 }
