@@ -79,6 +79,11 @@ export function settingText({ share, kind, positions }: Setting): string {
   return `${shareText(share)} of the neurons, ${kind}, ${POSITION_NAMES[positions] ?? positions}`;
 }
 
+/** The same where there is little room. */
+export function settingLabel({ share, kind, positions }: Setting): string {
+  return `${shareText(share)}, ${kind}, ${positions}`;
+}
+
 /** Draws of one control in one cell: their accuracy over all their items. */
 export interface DrawnCell {
   readonly layer: number;

@@ -6,7 +6,7 @@ import { html } from '../html.js';
 import { figure, pairs, panels } from '../parts.js';
 import { MOST_PANES } from '../style.js';
 import type { Setting } from '../sweepFacts.js';
-import { VERDICT_NAMES, detectableText, groupName, isOf, orderedVerdicts, pText, settingText, settingsOf, sweepSentence } from '../sweepFacts.js';
+import { VERDICT_NAMES, detectableText, groupName, isOf, orderedVerdicts, pText, settingLabel, settingText, settingsOf, sweepSentence } from '../sweepFacts.js';
 import { accuracySpec, forestSpec } from '../sweepPlots.js';
 import { renderSvg } from '../svg.js';
 import { visibleText } from '../text.js';
@@ -80,17 +80,18 @@ async function modelPart(ablation: Ablation, model: ModelResult, id: string): Pr
   const settings = settingsOf(model);
   const options = [];
   for (const [i, setting] of settings.slice(0, MOST_PANES).entries()) {
-    options.push({ label: settingText(setting), content: await settingFigures(model, setting, `${id}-${i}`) });
+    options.push({ label: settingLabel(setting), content: await settingFigures(model, setting, `${id}-${i}`) });
   }
   const left = settings.length - options.length;
   return html`${ablation.models.length === 1 ? null : html`<h4>${visibleText(model.name)}</h4>`}
 ${verdictList(model)}
 <p class="how"><strong>How to read this.</strong> Taking neurons away may cost accuracy for reasons that have nothing to do with value: completions that no longer end or cannot be parsed count as wrong, and an edit may harm language as such.
 Compare a set with controls of the same size and magnitude, not with the model as it is; and look at the columns on ended and unparsable completions, tokens, KL and perplexity before believing in an effect.</p>
-${options.length === 1 ? options[0]?.content : options.length === 0 ? null : panels(`${id}-settings`, 'Setting', options, 0)}
+${options.length === 1 ? options[0]?.content : options.length === 0 ? null : panels(`${id}-settings`, 'Share of the neurons, what is written, where', options, 0)}
 ${left > 0 ? html`<p>${left} more settings are in the table alone.</p>` : null}
 ${armTable(model)}
-<div class="pair">${factsTable(ablation, model)}${drawTable(model)}</div>`;
+${drawTable(model)}
+${factsTable(ablation, model)}`;
 }
 
 /** The section on a sweep; `notes` say what it left out. Cost: two plots per setting. */
