@@ -1,5 +1,6 @@
 /** Guided search: several candidates for every step from a shared cache, the best kept; and whole answers at the same cost. */
 import type { CapturePlan } from '../capture/plan.js';
+import type { Model } from '../model/model.js';
 import type { Session } from '../model/session.js';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
 import { trajectorySeed } from '../rollout/rollout.js';
@@ -42,7 +43,7 @@ export interface Candidate {
   readonly states: Float32Array;
   readonly rows: number;
   /** Why the answer is over; undefined while it goes on. */
-  readonly ended: Exclude<FinishReason, 'stop' | 'prompt'> | undefined;
+  readonly ended: Exclude<FinishReason, 'prompt'> | undefined;
 }
 
 /** A number for every candidate; the highest is kept. */
@@ -56,6 +57,8 @@ export interface DrawOptions {
   readonly sampling: Omit<SamplingOptions, 'seed'>;
   /** Most tokens of an answer. */
   readonly maxTokens: number;
+  /** Texts before which an answer ends. */
+  readonly stop?: readonly string[];
   readonly seed: number;
   /** One site and one layer, which become {@link Candidate.states}. */
   readonly capture?: CandidateCapture | undefined;
@@ -118,7 +121,7 @@ export async function guidedSearch(session: Session, items: readonly SearchItem[
     throw invalidArgument('candidates, beam', 'integers of at least 1', `${options.candidates}, ${options.beam}`);
   }
   const side = Math.max(1, Math.floor(session.info.parallel / (2 * perItem)));
-  const search = new Search(items, options, side);
+  const search = new Search(items, options, side, (tokens) => completionText(session.model, tokens));
   const results = generate(session, search.requests(), { ...(options.capture === undefined ? {} : { capture: options.capture }), signal: options.signal });
   for (let step = await results.next(); ; step = await results.next()) {
     if (step.done === true) {
@@ -133,14 +136,16 @@ class Search {
   readonly #items: readonly SearchItem[];
   readonly #options: SearchOptions;
   readonly #side: number;
+  readonly #textOf: (tokens: Int32Array) => string;
   #lanes: Lane[] = [];
   #next = 0;
   #waiting = 0;
   #drawn: { draw: Draw; candidate: Candidate }[] = [];
   #roundOver: (() => void) | undefined;
 
-  constructor(items: readonly SearchItem[], options: SearchOptions, side: number) {
+  constructor(items: readonly SearchItem[], options: SearchOptions, side: number, textOf: (tokens: Int32Array) => string) {
     this.#items = items;
+    this.#textOf = textOf;
     this.#options = options;
     this.#side = side;
     this.outcomes = items.map(() => undefined);
@@ -181,7 +186,7 @@ class Search {
       ...sampling,
       prompt: Int32Array.of(...prompt, ...before),
       maxTokens: Math.min(step.maxTokens + 1, maxTokens - before.length),
-      stop: step.stop,
+      stop: [...step.stop, ...(this.#options.stop ?? [])],
       seed: trajectorySeed(seed, `${id}/${draw.lane.step}`, draw.number),
       logProbabilities: true,
       label: draw,
@@ -193,11 +198,18 @@ class Search {
     const { lane, from, number } = draw;
     addCost(lane.cost, result);
     const { maxTokens, step } = this.#options;
-    this.#drawn.push({ draw, candidate: candidateOf(result, { item: lane.item, number, step: lane.step, from, maxTokens, stepTokens: step.maxTokens }) });
+    const candidate = candidateOf(result, { item: lane.item, number, step: lane.step, from, maxTokens, stepTokens: step.maxTokens });
+    this.#drawn.push({ draw, candidate: result.finishReason === 'stop' && candidate.ended === undefined && this.#isOver(candidate) ? { ...candidate, ended: 'stop' } : candidate });
     if (--this.#waiting === 0) {
       await this.#decide();
       this.#roundOver?.();
     }
+  }
+
+  /** Is one of the texts that end an answer in it? */
+  #isOver({ tokens }: Candidate): boolean {
+    const text = (this.#options.stop ?? []).length === 0 ? '' : this.#textOf(tokens);
+    return (this.#options.stop ?? []).some((stop) => text.includes(stop));
   }
 
   /** Keeps the best of every lane and closes those that are done. */
@@ -224,6 +236,11 @@ function addCost(cost: TokenCost, { tokens, processedTokens, sharedPrefix }: Gen
   cost.sampled += tokens.length;
   cost.computed += processedTokens - sharedPrefix;
   cost.shared += sharedPrefix;
+}
+
+/** Text of sampled tokens. */
+export function completionText(model: Model, tokens: Int32Array): string {
+  return Buffer.concat([...tokens].map((token) => model.tokenPiece(token))).toString('utf8');
 }
 
 interface CandidateFacts extends Pick<Candidate, 'item' | 'number' | 'step'> {
@@ -269,7 +286,7 @@ export async function drawAnswers(session: Session, items: readonly SearchItem[]
   const requests = function* (): Generator<SequenceRequest, void, void> {
     for (const [item, { id, prompt }] of items.entries()) {
       for (let number = 0; number < count; number++) {
-        yield { ...options.sampling, prompt, maxTokens: options.maxTokens, seed: trajectorySeed(options.seed, `${id}/answer`, number), logProbabilities: true, label: { item, number } };
+        yield { ...options.sampling, prompt, maxTokens: options.maxTokens, stop: options.stop ?? [], seed: trajectorySeed(options.seed, `${id}/answer`, number), logProbabilities: true, label: { item, number } };
       }
     }
   };
@@ -280,7 +297,9 @@ export async function drawAnswers(session: Session, items: readonly SearchItem[]
       return { answers, run: step.value };
     }
     const { item, number } = step.value.label as { item: number; number: number };
-    (answers[item] as Candidate[])[number] = candidateOf(step.value, { item, number, step: 0, from: undefined, maxTokens: options.maxTokens, stepTokens: options.maxTokens });
+    const { finishReason } = step.value;
+    const answer = candidateOf(step.value, { item, number, step: 0, from: undefined, maxTokens: options.maxTokens, stepTokens: options.maxTokens });
+    (answers[item] as Candidate[])[number] = finishReason === 'stop' ? { ...answer, ended: 'stop' } : answer;
     options.onProgress?.(++done, items.length * count);
   }
 }

@@ -4,7 +4,6 @@ import type { Question } from '../apply/pTrue.js';
 import type { LoadOptions, Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
-import { RewardLensError } from '../native/errors.js';
 import type { RankingMethod } from '../rank/scores.js';
 import type { Confidence, ConfidenceScore } from '../report/confidenceSchema.js';
 import { CONFIDENCE_FORMAT, CONFIDENCE_VERSION } from '../report/confidenceSchema.js';
@@ -17,7 +16,7 @@ import { mean } from '../stats/moments.js';
 import { proportion } from '../stats/proportion.js';
 import { aurcEstimate, bestAurc, riskCoverageCurve } from '../stats/riskCoverage.js';
 import type { AskedRecord, SampledHow } from './confidenceModel.js';
-import { consistencyScores, pTrueScore, sampledHow, withPromptTokens } from './confidenceModel.js';
+import { consistencyScores, pTrueScore, requireModel, sampledHow, withPromptTokens } from './confidenceModel.js';
 import type { Score } from './confidenceScores.js';
 import { layerFor, outsideScores, recordsOf, valueScores } from './confidenceScores.js';
 import type { WorkOptions } from './options.js';
@@ -67,9 +66,7 @@ export async function runConfidence(directory: string, settings: ConfidenceSetti
   const records = withPromptTokens(model, await recordsOf(folder, folder.split.test));
   await using session = openFor(model, records, how, target.session);
   const manifest = await createManifest(session, { hashModel: true, signal: work.signal });
-  if (manifest.model.sha256 !== how.model) {
-    throw new RewardLensError('INVALID_ARGUMENT', `'${target.model}' is not the model that the answers in '${directory}' were sampled from: their checksums differ`, { details: { model: target.model } });
-  }
+  requireModel(manifest, how.model, directory);
   const layer = settings.layer ?? (await layerFor(folder, 's0', work));
   const counts = settings.neurons.length > 0 ? settings.neurons : [...new Set(SHARES.map((share) => Math.max(1, Math.round(share * folder.data.width))))];
   const stored = [...(await valueScores(folder, layer, { counts, method: settings.method }, work)), ...(await outsideScores(folder))];

@@ -11,6 +11,7 @@ import type { Session } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
 import { runRollout } from '../rollout/rollout.js';
 import type { RunProgress } from '../run/engine.js';
+import type { Manifest } from '../run/manifest.js';
 import type { SamplingOptions } from '../run/request.js';
 import { mean } from '../stats/moments.js';
 import type { TrajectoryRecord } from '../store/format.js';
@@ -46,6 +47,13 @@ export function sampledHow({ directory, rollout }: Pick<ProbedFolder, 'directory
   }
   const { sampling, maxTokens, stop, seed, template, model } = rollout.inputs as unknown as SampledHow & { template: string };
   return { sampling, maxTokens, stop, seed, model, chat: template.startsWith('chat-') };
+}
+
+/** Refuses another model than the one that the folder's answers were sampled from. Errors: INVALID_ARGUMENT. */
+export function requireModel({ model }: Manifest, sha256: string, directory: string): void {
+  if (model.sha256 !== sha256) {
+    throw new RewardLensError('INVALID_ARGUMENT', `'${model.path}' is not the model that the answers in '${directory}' were sampled from: their checksums differ`, { details: { model: model.path } });
+  }
 }
 
 /** Prompt tokens of records. Errors: INVALID_ARGUMENT when the model makes another number of tokens of a prompt than the rollout did. */

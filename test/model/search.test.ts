@@ -3,12 +3,13 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Candidate, CandidateScorer, SearchItem, SearchOptions } from '../../src/apply/search.js';
-import { answersCost, drawAnswers, guidedSearch } from '../../src/apply/search.js';
+import { answersCost, completionText, drawAnswers, guidedSearch } from '../../src/apply/search.js';
 import type { Model, Session } from '../../src/index.js';
 import { loadModel } from '../../src/index.js';
 import type { SearchResult } from '../../src/report/searchSchema.js';
 import { searchSchema } from '../../src/report/searchSchema.js';
-import { SEARCH_DEFAULTS, SEARCH_FILE, runSearch } from '../../src/study/search.js';
+import type { SearchSettings } from '../../src/study/search.js';
+import { SEARCH_DEFAULTS, SEARCH_FILE, SEARCH_FOLDER, runSearch } from '../../src/study/search.js';
 import { byChance, byLogProbability } from '../../src/study/searchScorers.js';
 import { PLANTED_MODELS, plantedFolder } from '../helpers/planted.js';
 
@@ -100,6 +101,16 @@ describe('guidedSearch', () => {
     });
   });
 
+  test('a text that ends answers ends them, step by step and whole', async () => {
+    const options = { ...LINES, stop: ['='] }; // in the middle of the first line
+    const { outcomes } = await guidedSearch(session, items, { ...options, score: last });
+    const { answers } = await drawAnswers(session, items, 1, options);
+    for (const answer of [...outcomes.map((outcome) => outcome.answer), ...answers.flat()]) {
+      const text = completionText(model, answer.tokens);
+      expect({ text, ended: answer.ended, stops: text.indexOf('=') === text.length - 1 }).toEqual({ text, ended: 'stop', stops: true });
+    }
+  });
+
   test('whole answers cost what is said', async () => {
     const count = 4;
     const { answers, run } = await drawAnswers(session, items, count, { ...LINES });
@@ -117,6 +128,8 @@ describe('guidedSearch', () => {
   });
 });
 
+const SETTINGS: SearchSettings = { ...SEARCH_DEFAULTS, step: { kind: 'tokens', count: 1 }, seeds: 4, neurons: 1 };
+
 describe('rewardlens search on a planted signal', () => {
   const folders: string[] = [];
   const results = new Map<string, SearchResult>();
@@ -125,7 +138,7 @@ describe('rewardlens search on a planted signal', () => {
       const directory = await plantedFolder(which, { count: 300, maxTokens: 3 });
       folders.push(directory);
       const target = { model: PLANTED_MODELS[which], load: { gpuLayers: 0, isolate: false }, session: { threads: 1 } };
-      results.set(which, await runSearch(directory, { ...SEARCH_DEFAULTS, step: { kind: 'tokens', count: 1 }, seeds: 4, neurons: 1 }, target, { threads: 1 }));
+      results.set(which, await runSearch(directory, SETTINGS, target, { threads: 1 }));
     }
   }, 60_000);
   afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
@@ -139,9 +152,25 @@ describe('rewardlens search on a planted signal', () => {
     expect(against('null', 'guided by random').pHolm).toBeGreaterThan(0.05);
   });
 
+  test('a second run searches nothing and finds the same; a lost piece is made again', async () => {
+    const tasks = new Set<string>();
+    const again = async (): Promise<SearchResult> => {
+      tasks.clear();
+      const target = { model: PLANTED_MODELS.planted, load: { gpuLayers: 0, isolate: false }, session: { threads: 1 } };
+      return runSearch(folders[0] ?? '', SETTINGS, target, { threads: 1, onProgress: (task) => tasks.add(task) });
+    };
+    const seed = results.get('planted')?.seeds[1] ?? 0;
+    expect((await again()).methods).toEqual(results.get('planted')?.methods);
+    expect([...tasks].filter((task) => task.includes('seed'))).toEqual([]);
+    rmSync(join(folders[0] ?? '', SEARCH_FOLDER, `value-${seed}.json`));
+    expect((await again()).methods).toEqual(results.get('planted')?.methods);
+    expect([...tasks].filter((task) => task.includes('seed'))).toEqual([`guided by value, seed ${seed}`]);
+  });
+
   test('the file is what was returned, and fits its schema', () => {
     const read = searchSchema.parse(JSON.parse(readFileSync(join(folders[0] ?? '', SEARCH_FILE), 'utf8')));
-    expect(read).toEqual(results.get('planted'));
+    const { spent: _spent, manifest: _manifest, ...own } = read;
+    expect(results.get('planted')).toMatchObject(own); // written anew by the run above, at another time
     for (const { rewards, accuracy } of read.methods) {
       expect(rewards).toHaveLength(4);
       expect(rewards.every((own) => own.length === read.problems.length)).toBe(true);
