@@ -236,7 +236,10 @@ describe('the folder', () => {
     expect(summary).toEqual(made);
     expect(summary.counts.trajectories).toBe(2);
     expect(summary.tdErrors.telescopeGap).toBeLessThan(1e-12);
-    for (const { values, tdErrors, reward, steps } of trajectories) {
+    for (const { values, tdErrors, variances, reward, steps } of trajectories) {
+      // of four rewards of 0 and 1 with mean m: m (1 − m) / 3
+      const own = values.map(({ value }) => ((value as number) * (1 - (value as number))) / 3);
+      variances.forEach((variance, k) => expect(variance).toBeCloseTo((own[k] as number) + 0.81 * (own[k + 1] ?? 0), 9));
       expect(steps[0]?.begin).toBe(0);
       expect(tdErrors.at(-1)).toBeCloseTo((reward as number) - (values.at(-1)?.value as number), 12);
       expect(tdErrors[0]).toBeCloseTo(0.9 * (values[1]?.value as number) - (values[0]?.value as number), 12);
