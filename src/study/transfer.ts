@@ -2,6 +2,7 @@
 import { throwIfAborted } from '../native/errors.js';
 import type { ByPlace } from '../probe/places.js';
 import { PLACES, byPlace } from '../probe/places.js';
+import type { TrainedProbe } from '../probe/train.js';
 import { overlap } from '../rank/overlap.js';
 import type { CrossAuc, LayerOverlap, PairOverlap, Transfer } from '../report/transferSchema.js';
 import { TRANSFER_FORMAT, TRANSFER_VERSION } from '../report/transferSchema.js';
@@ -9,6 +10,7 @@ import { aucDifference, aucEstimate } from '../stats/auc.js';
 import type { Estimate, Numbers } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
 import { packageVersion } from '../util/version.js';
+import { jobGroups } from './analyse.js';
 import { shownPlaces } from './evaluate.js';
 import type { WorkOptions } from './options.js';
 import type { ProbeValues } from './predict.js';
@@ -22,7 +24,7 @@ export const TRANSFER_DEFAULTS: TransferSettings = { shares: [0.01, 0.05], metho
 /**
  * Compares probed rollout folders (a study's folder stands for its data sets) two by two, where site, width and layers agree.
  * Errors: IO; INVALID_ARGUMENT for fewer than two different folders; ABORTED. Cost: reads the training states of every
- * folder once, and its held-out states once for all probes.
+ * folder once, and its held-out states once for all probes that fit in half of the free memory together.
  */
 export async function runTransfer(directories: readonly string[], settings: TransferSettings, work: WorkOptions): Promise<Transfer> {
   const folders = await expandStudies(directories);
@@ -97,7 +99,7 @@ function pairOverlap(sources: readonly TransferSource[], { a, b, share }: { a: n
 
 const NOTHING = (n: number): Estimate => ({ value: null, low: null, high: null, n });
 
-/** Probes of `from` on the held-out trajectories of `to`, whose states are read once. */
+/** Probes of `from` on the held-out trajectories of `to`. */
 async function crossAucs(sources: readonly TransferSource[], from: readonly number[], to: number, work: WorkOptions): Promise<CrossAuc[]> {
   const target = sources[to] as TransferSource;
   const { data, split, store } = target.folder;
@@ -106,7 +108,10 @@ async function crossAucs(sources: readonly TransferSource[], from: readonly numb
     const source = sources[i] as TransferSource;
     return sharedLayers(source.facts, target.facts).map((layer) => ({ from: i, layer, probe: source.probes[source.facts.layers.indexOf(layer)] as TransferSource['probes'][number] }));
   });
-  const values = await predictPlaces(data, jobs.map(({ probe }) => probe), split.test, work);
+  const values: ProbeValues[] = [];
+  for (const group of jobGroups(jobs.map(({ probe }) => probe), data.width)) {
+    values.push(...(await predictPlaces(data, group as TrainedProbe[], split.test, work)));
+  }
   const valuesOf = (i: number, layer: number): ProbeValues => values[jobs.findIndex((job) => job.from === i && job.layer === layer)] as ProbeValues;
   return from.map((i): CrossAuc => {
     const kept = unseen(sources[i] as TransferSource, target);

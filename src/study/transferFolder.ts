@@ -74,9 +74,10 @@ export async function openSource(directory: string, settings: TransferSettings, 
     const rewards = Float32Array.from(split.validation, (i) => data.rewards[i] as number);
     const validated = (await predictPlaces(data, main, split.validation, work)).map(({ places }) => auc(places[settings.place], rewards));
     const best = validated.reduce((a, value, i) => (value > (validated[a] ?? -1) ? i : a), 0);
+    const rankings = data.layers.map((layer) => weightMethods(probes, layer).get(settings.method));
     const about = rollout?.about as { dataset?: { name?: string }; manifest?: { model?: { path?: string; quantization?: string } } } | undefined;
     return {
-      folder,
+      folder: { ...folder, probes: main }, // the others take as much memory again, each
       moments,
       excluded,
       probes: main,
@@ -96,11 +97,12 @@ export async function openSource(directory: string, settings: TransferSettings, 
         trajectoriesSha256: folder.trajectoriesSha256,
       },
       top: (layer, count) => {
-        const scores = weightMethods(probes, layer).get(settings.method);
+        const l = data.layers.indexOf(layer);
+        const scores = rankings[l];
         if (scores === undefined) {
           throw new RewardLensError('INVALID_ARGUMENT', `layer ${layer}: no ${settings.method} scores in '${directory}'`, { details: { layer, method: settings.method } });
         }
-        return topNeurons(scores, count, excluded[data.layers.indexOf(layer)] ?? []);
+        return topNeurons(scores, count, excluded[l] ?? []);
       },
     };
   } catch (error) {
