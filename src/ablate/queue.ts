@@ -7,7 +7,7 @@ import { contentHash } from '../util/hash.js';
 import type { Arm } from './arms.js';
 import type { Pair } from './pairs.js';
 import type { QueueConnection } from './queueConnection.js';
-import { openQueue, openRedis } from './queueConnection.js';
+import { fromRedis, openQueue, openRedis } from './queueConnection.js';
 import type { EngineFacts, JobData, JobResult, SweepNotice } from './queueFormat.js';
 import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions } from './queueFormat.js';
 import type { PairOutcome, PairSource, ParkedPair, RequestSettings } from './source.js';
@@ -75,6 +75,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
     this.#queue = queue;
     this.#notice = notice;
     this.#sweep = sweep;
+    connection.redis.on('ready', () => (this.#checked = 0)); // it was away: look at once what it still has
   }
 
   /** Announces the sweep whose pairs have these `keys`. Errors: those of `openRedis`. */
@@ -281,7 +282,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
       signal?.addEventListener('abort', onAbort, { once: true });
     });
     try {
-      return await Promise.race([work, this.#connection.lost, interrupted]);
+      return await Promise.race([fromRedis(this.#connection, work), interrupted]);
     } finally {
       signal?.removeEventListener('abort', onAbort as () => void);
     }

@@ -25,6 +25,8 @@ export function shownUrl(url: string): string {
 /** A connection that has once been established comes back by itself; see {@link openRedis}. */
 export interface QueueConnection extends AsyncDisposable {
   readonly redis: Redis;
+  /** The URL for messages. */
+  readonly shown: string;
   /** For BullMQ. */
   readonly options: Pick<QueueOptions, 'connection' | 'prefix'>;
   /** Rejects (IO) when the server has been gone for too long; never resolves. */
@@ -66,6 +68,7 @@ export async function openRedis(url: string): Promise<QueueConnection> {
   lost.catch(() => undefined);
   return {
     redis,
+    shown,
     options: { connection: redis, prefix: PREFIX },
     lost,
     [Symbol.asyncDispose]: async () => {
@@ -73,6 +76,15 @@ export async function openRedis(url: string): Promise<QueueConnection> {
       redis.disconnect();
     },
   };
+}
+
+/** Awaits Redis; what it refuses (no memory, read-only) is an IO error of its own words. */
+export async function fromRedis<T>({ lost, shown }: QueueConnection, work: Promise<T>): Promise<T> {
+  try {
+    return await Promise.race([work, lost]);
+  } catch (error) {
+    throw error instanceof RewardLensError ? error : new RewardLensError('IO', `Redis at ${shown}: ${(error as Error).message}`, { cause: error, details: { url: shown } });
+  }
 }
 
 async function checkVersion(redis: Redis, shown: string): Promise<void> {

@@ -6,7 +6,7 @@ import type { SessionOptions } from '../model/session.js';
 import { aborted } from '../native/errors.js';
 import { Lane } from './lane.js';
 import type { QueueConnection } from './queueConnection.js';
-import { openQueue, openRedis } from './queueConnection.js';
+import { fromRedis, openQueue, openRedis } from './queueConnection.js';
 import type { EngineFacts, JobData, JobResult, SweepNotice } from './queueFormat.js';
 import { NOTICES, armsKey, differenceOf, engineFacts, unpackInterventions } from './queueFormat.js';
 
@@ -56,6 +56,7 @@ class Server {
   readonly #options: WorkerOptions;
   readonly #refused = new Set<string>();
   readonly #served = new Set<string>();
+  readonly #reported = new Set<string>();
   #pairs = 0;
 
   constructor(model: Model, connection: QueueConnection, facts: EngineFacts, options: WorkerOptions) {
@@ -70,7 +71,7 @@ class Server {
     this.#say(`waiting for a sweep of ${this.#modelName()}`);
     let busy = performance.now();
     while (performance.now() - busy < 1000 * idleExit) {
-      const notice = await this.#orLost(this.#next());
+      const notice = await fromRedis(this.#connection, this.#next());
       if (signal?.aborted === true) {
         throw aborted('the worker', signal);
       }
@@ -88,13 +89,18 @@ class Server {
     this.#options.onEvent?.(text, kind);
   }
 
+  /** Each kind of trouble once; that of the connection is watched itself. */
+  #report(message: string): void {
+    const kind = message.replace(/\bj[0-9a-f]{32}\b/g, '…');
+    if (this.#connection.redis.status === 'ready' && !this.#reported.has(kind)) {
+      this.#reported.add(kind);
+      this.#say(`queue: ${message}`, 'warning');
+    }
+  }
+
   #modelName(): string {
     const { path } = this.#model.info;
     return `${path.slice(path.lastIndexOf('/') + 1)} (${this.#facts.model.slice(0, 12)})`;
-  }
-
-  async #orLost<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.#connection.lost]);
   }
 
   /** The first sweep that fits this worker and has work. */
@@ -123,7 +129,7 @@ class Server {
 
   async #serve(notice: SweepNotice): Promise<void> {
     const { redis } = this.#connection;
-    const packed = await this.#orLost(redis.hgetall(armsKey(notice.id)));
+    const packed = await fromRedis(this.#connection, redis.hgetall(armsKey(notice.id)));
     if (Object.keys(packed).length !== notice.arms) {
       return; // Redis came back without them: the coordinator announces the sweep again
     }
@@ -172,11 +178,11 @@ class Server {
         runRetryDelay: 1000,
       },
     );
-    worker.on('error', () => undefined); // of the connection, which is watched itself; or a job that was lost with Redis
+    worker.on('error', ({ message }) => this.#report(message));
     const queue = await openQueue(this.#connection, notice.id);
     try {
-      await this.#orLost(this.#watch(queue, notice, () => lane.failure !== undefined));
-      await this.#orLost(worker.close()); // waits for the jobs in flight
+      await fromRedis(this.#connection, this.#watch(queue, notice, () => lane.failure !== undefined));
+      await fromRedis(this.#connection, worker.close()); // waits for the jobs in flight
     } catch (error) {
       stop.abort();
       await worker.close(true).catch(() => undefined);
