@@ -5,7 +5,7 @@ import type { SessionOptions } from '../model/session.js';
 import { parseSplitter } from '../rpe/steps.js';
 import type { ValuesSettings } from '../study/values.js';
 import { VALUES_DEFAULTS, openValuesSession, prepareValues, runValues } from '../study/values.js';
-import type { Values } from '../study/valuesFormat.js';
+import type { Values } from '../report/valuesSchema.js';
 import { VALUES_FILES } from '../study/valuesFormat.js';
 import type { OptionTable } from './argv.js';
 import type { Command, Io } from './command.js';

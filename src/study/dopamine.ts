@@ -10,8 +10,8 @@ import { ANALYSIS_FILES } from './analyse.js';
 import type { DopamineData, DopamineItem, ErrorSource } from './dopamineData.js';
 import { dopamineData, itemsOf } from './dopamineData.js';
 import { saveDopamine } from './dopamineFolder.js';
-import type { Dopamine } from './dopamineFormat.js';
-import { DOPAMINE_FORMAT, DOPAMINE_VERSION } from './dopamineFormat.js';
+import type { Dopamine } from '../report/dopamineSchema.js';
+import { DOPAMINE_FORMAT, DOPAMINE_VERSION } from '../report/dopamineSchema.js';
 import type { DopamineTraining } from './dopamineProbe.js';
 import { baselineScores, fitDopamine, largeItems, requireSteps } from './dopamineProbe.js';
 import { dopamineSelfTest } from './dopaminePlanted.js';
@@ -19,7 +19,7 @@ import { dopamineEvents, dopamineExamples } from './dopamineTraces.js';
 import { dopaminePruning, dopamineScores, dopamineSurprise, dopamineTable, rankingOverlaps } from './dopamineRank.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import type { WorkOptions } from './options.js';
-import type { Values } from './valuesFormat.js';
+import type { Values } from '../report/valuesSchema.js';
 
 /** What to analyse and how. */
 export interface DopamineSettings {

@@ -9,9 +9,10 @@ import { FILES } from '../store/format.js';
 import type { TrajectoryRecord } from '../store/format.js';
 import type { ActivationStore } from '../store/reader.js';
 import { toFloat32 } from '../util/half.js';
-import type { ERROR_SOURCES } from './dopamineFormat.js';
+import type { ERROR_SOURCES } from '../report/dopamineSchema.js';
 import { fileHash } from './stage.js';
-import type { TrajectoryValues, Values } from './valuesFormat.js';
+import type { Values } from '../report/valuesSchema.js';
+import type { TrajectoryValues } from './valuesFormat.js';
 import { readValues } from './valuesFormat.js';
 import { readRecords } from './valuesInput.js';
 

@@ -1,5 +1,5 @@
 /** Synthetic trajectories whose dopamine neurons are known, and the checks that come before every result: they are found, and nothing is where nothing is. */
-import type { Dopamine } from './dopamineFormat.js';
+import type { Dopamine } from '../report/dopamineSchema.js';
 import type { DopamineData, DopamineStep, DopamineTrajectory, Part } from './dopamineData.js';
 import { itemsOf } from './dopamineData.js';
 import { DOPAMINE_PROBES, fitDopamine } from './dopamineProbe.js';

@@ -13,7 +13,7 @@ import { orNull } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
 import type { DopamineData, DopamineItem, DopamineStep, DopamineTrajectory, Part } from './dopamineData.js';
 import { BASELINES, stepFeatures } from './dopamineData.js';
-import type { DopamineLayer, DopamineScore } from './dopamineFormat.js';
+import type { DopamineLayer, DopamineScore } from '../report/dopamineSchema.js';
 import { predictor } from './predict.js';
 
 /** What a probe learns from. */

@@ -11,7 +11,7 @@ import { mean, quantile } from '../stats/moments.js';
 import type { TrainedProbe } from '../probe/train.js';
 import type { DopamineData, DopamineItem, DopamineTrajectory } from './dopamineData.js';
 import { layersOf } from './dopamineData.js';
-import type { Dopamine, DopamineNeuron, DopaminePruning, SurpriseCell } from './dopamineFormat.js';
+import type { Dopamine, DopamineNeuron, DopaminePruning, SurpriseCell } from '../report/dopamineSchema.js';
 import type { DopamineTraining, FittedLayer } from './dopamineProbe.js';
 import { largeItems } from './dopamineProbe.js';
 

@@ -7,7 +7,7 @@ import { SUCCESS_THRESHOLD } from '../stats/auc.js';
 import { mulberry32 } from '../util/random.js';
 import type { DopamineData, DopamineItem, DopamineStep, DopamineTrajectory } from './dopamineData.js';
 import { layersOf } from './dopamineData.js';
-import type { DopamineEvents, DopamineExample } from './dopamineFormat.js';
+import type { DopamineEvents, DopamineExample } from '../report/dopamineSchema.js';
 import type { DopamineTraining, FittedLayer } from './dopamineProbe.js';
 import { heldOut } from './dopamineRank.js';
 

@@ -18,7 +18,7 @@ import type { ConfidenceModel } from './confidence.js';
 import type { AskedRecord } from './confidenceModel.js';
 import { requireModel, sampledHow, withPromptTokens } from './confidenceModel.js';
 import { layerFor, rankedNeurons, recordsOf, refitProbes } from './confidenceScores.js';
-import { DOPAMINE_FILE } from './dopamineFormat.js';
+import { DOPAMINE_FILE } from '../report/dopamineSchema.js';
 import type { WorkOptions } from './options.js';
 import { ANALYSIS_FILES } from './analyse.js';
 import { fileHash } from './stage.js';

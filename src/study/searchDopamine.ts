@@ -6,7 +6,7 @@ import type { TrainedProbe } from '../probe/train.js';
 import type { Zscore } from '../rpe/features.js';
 import { parseJson } from '../util/json.js';
 import { dopamineData, itemsOf } from './dopamineData.js';
-import { DOPAMINE_FILE, dopamineSchema } from './dopamineFormat.js';
+import { DOPAMINE_FILE, dopamineSchema } from '../report/dopamineSchema.js';
 import { fitDopamine } from './dopamineProbe.js';
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';

@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
+import type { Values } from '../report/valuesSchema.js';
+import { valuesSchema } from '../report/valuesSchema.js';
 import { openLine, readLines } from '../store/journal.js';
 import { parseJson } from '../util/json.js';
 
-export const VALUES_FORMAT = 'rewardlens.values';
-export const VALUES_VERSION = 1;
 /** Files inside a rollout folder. */
 export const VALUES_FILES = { summary: 'values.json', trajectories: 'values.jsonl', journal: 'continuations.jsonl' } as const;
 
@@ -37,63 +37,6 @@ export const trajectoryValuesSchema = z.object({
   probe: z.object({ layer: z.int(), values: z.array(z.number()), tdErrors: nullableNumbers }).nullable(),
 });
 export type TrajectoryValues = z.infer<typeof trajectoryValuesSchema>;
-
-/** Contents of values.json. */
-export const valuesSchema = z.object({
-  format: z.literal(VALUES_FORMAT),
-  version: z.literal(VALUES_VERSION),
-  manifest: z.record(z.string(), z.unknown()),
-  settings: z.object({
-    /** "line", "regex:…": how completions were cut. */
-    steps: z.string(),
-    counts: z.object({ min: count, max: count, width: z.number() }),
-    budget: count.nullable(),
-    limit: count.nullable(),
-    gamma: z.number(),
-    seed: count,
-    maxTokens: count,
-    sampling: z.record(z.string(), z.unknown()),
-    stop: z.array(z.string()),
-  }),
-  /** SHA-256 of trajectories.jsonl as it was. */
-  trajectoriesSha256: z.string(),
-  counts: z.object({
-    trajectories: count,
-    steps: count,
-    /** States in front of steps; those that differ, as trajectories of one problem share some. */
-    states: count,
-    distinctStates: count,
-    /** States without any judged continuation. */
-    withoutValue: count,
-    continuations: z.object({ made: count, found: count, unknown: count }),
-  }),
-  tokens: z.object({
-    /** Of all continuations that count, those found included. */
-    sampled: count,
-    /** Prompt tokens of the continuations made by this run: read by the model, and taken from a cache instead. */
-    computed: count,
-    shared: count,
-  }),
-  /** The budget ended it. */
-  exhausted: z.boolean(),
-  /** Mean width of the states' 95 % intervals. */
-  meanWidth: z.number().nullable(),
-  tdErrors: z.object({
-    known: count,
-    mean: z.number().nullable(),
-    deviation: z.number().nullable(),
-    /** Share of δ above 0.3 in size. */
-    large: z.number().nullable(),
-    /** Share of the variance of δ that is noise of the continuations: nothing can be correlated with δ beyond √(1 − this). */
-    noise: z.number().nullable(),
-    /** Largest |Σ γ^k δ_k − (γ^T r − V(s_0))| over trajectories: rounding. */
-    telescopeGap: z.number().nullable(),
-  }),
-  /** The probe against the continuations, on held-out trajectories. */
-  probe: z.object({ layer: z.int(), states: count, spearman: estimate, pearson: estimate }).nullable(),
-  seconds: z.number(),
-});
-export type Values = z.infer<typeof valuesSchema>;
 
 /** Reads both files. Errors: IO when `rewardlens values` has not been run; STORE_CORRUPT, INVALID_ARGUMENT naming file, line and field. */
 export async function readValues(directory: string): Promise<{ summary: Values; trajectories: TrajectoryValues[] }> {

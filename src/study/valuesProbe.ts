@@ -11,7 +11,8 @@ import { predictTraces } from './predict.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import { readStageResult } from './stage.js';
-import type { TrajectoryValues, Values } from './valuesFormat.js';
+import type { Values } from '../report/valuesSchema.js';
+import type { TrajectoryValues } from './valuesFormat.js';
 import type { SteppedTrajectory } from './valuesInput.js';
 
 /** Values of one trajectory's states, one per state of the store, and its part of the split. */

@@ -11,10 +11,11 @@ import { sealLine } from '../../src/store/journal.js';
 import type { TrajectoryRecord } from '../../src/store/format.js';
 import { planArms } from '../../src/study/armPlan.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
-import { interplaySchema } from '../../src/study/interplayFormat.js';
+import { interplaySchema } from '../../src/report/interplaySchema.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from '../../src/study/interplay.js';
 import { fileHash } from '../../src/study/stage.js';
-import type { TrajectoryValues, Values } from '../../src/study/valuesFormat.js';
+import type { Values } from '../../src/report/valuesSchema.js';
+import type { TrajectoryValues } from '../../src/study/valuesFormat.js';
 
 const CARRIER = 37;
 const TOKENS = 6;

@@ -7,11 +7,12 @@ import { stepErrors } from '../../src/rpe/tdErrors.js';
 import { sealLine } from '../../src/store/journal.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
 import type { DopamineData } from '../../src/study/dopamineData.js';
-import { dopamineSchema } from '../../src/study/dopamineFormat.js';
+import { dopamineSchema } from '../../src/report/dopamineSchema.js';
 import { dopamineSelfTest, plantedDopamine } from '../../src/study/dopaminePlanted.js';
 import { fileHash } from '../../src/study/stage.js';
-import { valuesSchema } from '../../src/study/valuesFormat.js';
-import type { TrajectoryValues, Values } from '../../src/study/valuesFormat.js';
+import type { Values } from '../../src/report/valuesSchema.js';
+import { valuesSchema } from '../../src/report/valuesSchema.js';
+import type { TrajectoryValues } from '../../src/study/valuesFormat.js';
 import { saveTensors } from '../../src/util/safetensors.js';
 
 const WIDTH = 40;
