@@ -13,6 +13,7 @@ import type { Flags } from './flags.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
 import { DATASET_OPTIONS, ROLLOUT_OPTIONS, readRolloutSettings, readSources } from './rolloutFlags.js';
 import { PROBE_OPTIONS, RANK_OPTIONS, checkRanking, readNames, readProbeSettings, readRankSettings, workOptions } from './studyFlags.js';
+import { SECTION_OPTIONS, readSectionChoice } from './sectionFlags.js';
 import { SWEEP_OPTIONS, readSweepChoice } from './sweepFlags.js';
 import { transferTables } from './transfer.js';
 
@@ -26,6 +27,7 @@ export const studyCommand: Command = {
     ...PROBE_OPTIONS,
     ...RANK_OPTIONS,
     ...SWEEP_OPTIONS,
+    ...SECTION_OPTIONS,
     quantize: { type: 'string', group: 'Quantized copies:', describe: 'such as Q8_0,Q4_K_M: the same data sets on copies of the model, and how value neurons and probes carry over; default none' },
     'allow-requantize': { type: 'boolean', group: 'Quantized copies:', describe: 'also when the model is quantized already' },
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; stages that are done with the same inputs are not run again' },
@@ -57,6 +59,7 @@ export const studyCommand: Command = {
       probe,
       rank,
       ablate: readSweepChoice(flags),
+      sections: readSectionChoice(flags),
     };
     const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES) ?? [], allowRequantize: flags.on('allow-requantize') };
     return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, quantize, io);

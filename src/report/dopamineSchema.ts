@@ -12,6 +12,9 @@ const estimate = z.object({ value: z.number().nullable(), low: z.number().nullab
 const band = z.object({ mean: z.number().nullable(), low: z.number().nullable(), high: z.number().nullable(), draws: count });
 const numbers = z.array(z.number().nullable());
 
+/** The baseline that is no fair rival: its sampling noise is in δ with a minus sign. */
+export const NOISY_BASELINE = 'V before the step, by continuation (its noise is in δ)';
+
 /** Where δ comes from: continuations, or the value probe. */
 export const ERROR_SOURCES = ['mc', 'probe'] as const;
 

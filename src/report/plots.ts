@@ -27,6 +27,8 @@ export interface LinePlot {
   readonly points: readonly PlotPoint[];
   readonly x: { readonly title: string; readonly domain: readonly [number, number]; readonly log?: boolean; readonly ticks?: readonly number[]; readonly percent?: boolean };
   readonly y: { readonly title: string; readonly domain: readonly [number, number] };
+  /** Lines without points, for many x close to each other. */
+  readonly bare?: boolean;
   /** Outer size in pixels, default 520 × 320. */
   readonly size?: { readonly width: number; readonly height: number };
   /** Thin reference lines from (x, y) to (x2, y2), in data units. */
@@ -68,13 +70,17 @@ function axisX(x: LinePlot['x']): Record<string, unknown> {
   };
 }
 
+/** Names of series above this length stand one below the other. */
+const LONG_NAME = 26;
+
 /** Lines with points, intervals as bars or bands, and reference lines. */
 export function lineSpec(plot: LinePlot): TopLevelSpec {
   const names = plot.series.map(({ name }) => name);
   const bands = new Set(plot.series.filter(({ band }) => band === true).map(({ name }) => name));
   const rows = plot.points.filter(({ y }) => y !== null);
   const ranged = rows.filter(({ low, high }) => typeof low === 'number' && typeof high === 'number');
-  const legend = names.length < 2 ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
+  const lines = plot.bare === true ? { symbolType: 'stroke', symbolStrokeWidth: 2, symbolSize: 300 } : {};
+  const legend = names.length < 2 ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: names.some(({ length }) => length > LONG_NAME) ? 1 : 2, columnPadding: 24, ...lines };
   const scaled = (range: readonly unknown[]): object => ({ field: 'series', type: 'nominal', sort: null, scale: { domain: names, range }, legend });
   const colored = scaled(plot.series.map((series) => color(series.color)));
   const x = { field: 'x', type: 'quantitative', scale: { type: plot.x.log === true ? 'log' : 'linear', domain: plot.x.domain, nice: false }, axis: axisX(plot.x) };
@@ -89,8 +95,8 @@ export function lineSpec(plot: LinePlot): TopLevelSpec {
     },
     { data: { values: ranged.filter(({ series }) => bands.has(series)) }, mark: { type: 'area', opacity: 0.22, clip: true }, encoding: { x, ...range, color: colored } },
     { data: { values: ranged.filter(({ series }) => !bands.has(series)) }, mark: { type: 'rule', strokeWidth: 1.5, clip: true }, encoding: { x, ...range, color: colored } },
-    { data: { values: rows }, mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y, color: colored, strokeDash: { ...scaled(plot.series.map(({ dash }) => dash)), legend: null } } },
-    { data: { values: rows }, mark: { type: 'point', filled: true, size: 55, opacity: 1, clip: true }, encoding: { x, y, color: colored, shape: scaled(plot.series.map(({ shape }) => shape)) } },
+    { data: { values: rows }, mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y, color: colored, strokeDash: { ...scaled(plot.series.map(({ dash }) => dash)), legend: plot.bare === true ? legend : null } } },
+    ...(plot.bare === true ? [] : [{ data: { values: rows }, mark: { type: 'point', filled: true, size: 55, opacity: 1, clip: true }, encoding: { x, y, color: colored, shape: scaled(plot.series.map(({ shape }) => shape)) } }]),
   ];
   const size = plot.size ?? { width: WIDTH, height: 320 };
   return { ...size, autosize: { type: 'fit', contains: 'padding' }, config: CONFIG, layer: layers } as unknown as TopLevelSpec;

@@ -5,6 +5,7 @@ import { renderPage } from './page.js';
 import type { DatasetResult, Study } from './schema.js';
 import { ablationSection, noAblation } from './sections/ablation.js';
 import { comparisonSection } from './sections/calibration.js';
+import { extraSections, shownSections } from './sections/extra.js';
 import { layersSection } from './sections/layers.js';
 import { neuronsSection } from './sections/neurons.js';
 import { overviewSection, selfTestSection } from './sections/overview.js';
@@ -23,21 +24,25 @@ ${await pruningSection(dataset, id)}
 ${await comparisonSection(dataset, id)}
 ${neuronsSection(dataset, id)}
 ${dataset.ablation === null ? noAblation(id, dataset.ablationNotes) : await ablationSection(dataset.ablation, id, dataset.ablationNotes)}
+${await extraSections(dataset.sections, id)}
 ${await tokensSection(dataset, id)}
 </section>`;
 }
 
 function contents(study: Study): Html {
-  const parts = [['rollout', 'rollout'], ['auc', 'layers'], ['sparse', 'pruning'], ['baselines', 'baselines'], ['calibration', 'calibration'], ['neurons', 'neurons'], ['ablation', 'ablation'], ['tokens', 'tokens']] as const;
+  const parts = [['rollout', 'rollout'], ['auc', 'layers'], ['sparse', 'pruning'], ['baselines', 'baselines'], ['calibration', 'calibration'], ['neurons', 'neurons'], ['ablation', 'ablation']] as const;
   const sets = study.datasets.map(
-    ({ name }, i) => html`<ul><li><a href="#d${i}"><strong>${visibleText(name)}</strong></a></li>${parts.map(([id, text]) => html`<li><a href="#d${i}-${id}">${text}</a></li>`)}</ul>`,
+    ({ name, sections }, i) => {
+      const own = [...parts, ...shownSections(sections).map((section) => [section, section] as const), ['tokens', 'tokens'] as const];
+      return html`<ul><li><a href="#d${i}"><strong>${visibleText(name)}</strong></a></li>${own.map(([id, text]) => html`<li><a href="#d${i}-${id}">${text}</a></li>`)}</ul>`;
+    },
   );
   return html`<nav aria-label="Contents"><ul><li><a href="#findings">Findings</a></li><li><a href="#self-test">Self-test</a></li><li><a href="#provenance">Provenance</a></li></ul>${sets}</nav>`;
 }
 
 /**
  * The report as one HTML file: no network, no other files, texts of models escaped. The same study gives the same bytes. Cost: 10 to 40 ms
- * per plot: 13 plots per data set, two per setting of its sweep, and one per example trajectory.
+ * per plot: 13 plots per data set, two per setting of its sweep, one per example trajectory, and those of its other sections.
  */
 export async function renderReport(study: Study): Promise<string> {
   const datasets = [];

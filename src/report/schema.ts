@@ -1,6 +1,7 @@
 /** The result of a study: every number of its report (docs/study-format.md). Changes of meaning raise `version`. */
 import { z } from 'zod';
 import { ablationSchema } from './ablationSchema.js';
+import { NO_SECTIONS, sectionsSchema } from './sectionsSchema.js';
 
 export const STUDY_FORMAT = 'rewardlens.study';
 export const STUDY_VERSION = 2;
@@ -147,6 +148,8 @@ const datasetResult = z.object({
   ablation: ablationSchema.nullable(),
   /** What the sweep left out and what qualifies it, or why there was none: sentences. */
   ablationNotes: z.array(z.string()),
+  /** Results of `values`, `dopamine`, `interplay`, `confidence`, `search`. A file without them is one of a study that had none. */
+  sections: sectionsSchema.default(NO_SECTIONS),
 });
 export type DatasetResult = z.infer<typeof datasetResult>;
 

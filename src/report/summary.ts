@@ -2,6 +2,7 @@
 import { bestBaseline, bestLayer, inputCount, neededInputs, pruningOf } from './facts.js';
 import { fixed, percent, seconds, shareText, signed, withInterval } from './format.js';
 import type { ModelResult } from './ablationSchema.js';
+import { dopamineRivals } from './dopamineFacts.js';
 import type { DatasetResult, Estimate, Place, Study } from './schema.js';
 import { PLACES } from './schema.js';
 import { VERDICT_NAMES, hardestComparison, orderedVerdicts, pText, points } from './sweepFacts.js';
@@ -56,6 +57,34 @@ function ablationLines({ ablation, ablationNotes }: DatasetResult): string[] {
   return ablation === null ? [cut(`  taken away: nothing. ${ablationNotes.join(' ')}`, WIDTH)] : [`  taken away: ${ablation.models.reduce((sum, { arms }) => sum + arms.length, 0)} sets, ${ablation.items} held-out problems each`, ...ablation.models.flatMap(sweepLines)];
 }
 
+/** One line or two for each section that was switched on by name. */
+function sectionLines({ sections }: DatasetResult): string[] {
+  const { values, dopamine, interplay, confidence, search, notes } = sections;
+  const lines: string[] = [];
+  if (values !== null) {
+    lines.push(`  steps: ${values.counts.states} states of ${values.counts.trajectories} trajectories continued; ${percent(values.tdErrors.noise, 0)} of the variance of δ is noise`);
+  }
+  if (dopamine !== null) {
+    const { main, shuffled } = dopamineRivals(dopamine);
+    const [own, nothing] = [main, shuffled].map((score) => (score === undefined ? '–' : auc(score.large.spearman)));
+    lines.push(`  dopamine: layer ${dopamine.bestLayer}, Spearman with large δ ${own} (null ${nothing}), ${main?.large.spearman.n ?? 0} held-out steps`);
+  }
+  if (interplay !== null) {
+    const [first] = interplay.arms.filter(({ role }) => role === 'set');
+    const hardest = interplay.comparisons.filter(({ arm, measure }) => arm === first?.name && measure === 'agreement').sort((a, b) => b.p - a.p)[0];
+    lines.push(`  interplay: ${first?.name ?? '–'}: agreement ${first === undefined ? '–' : two(first.agreement.value)}${hardest === undefined ? '' : `; ${hardest.control} controls ${two(hardest.meanControl)}, p ${pText(hardest.p)}`}`);
+  }
+  if (confidence !== null) {
+    const own = confidence.scores[confidence.main];
+    lines.push(`  confidence: ${own?.name ?? '–'}: AUC ${own === undefined ? '–' : auc(own.auc)}`);
+  }
+  if (search !== null) {
+    lines.push(`  search: ${search.methods.filter(({ kind }) => kind === 'guided').map(({ name, accuracy }) => `${name} ${percent(accuracy.value, 0)}`).join(', ')}; ${search.problems.length} problems`);
+  }
+  const left = Object.keys(notes).filter((name) => sections[name as keyof typeof notes] === null);
+  return [...lines, ...(left.length === 0 ? [] : [`  left out: ${left.join(', ')} (the report says why)`])].map((line) => cut(line, WIDTH));
+}
+
 function block(dataset: DatasetResult): string[] {
   const best = bestLayer(dataset);
   const { rollout, split } = dataset;
@@ -74,6 +103,7 @@ function block(dataset: DatasetResult): string[] {
     })),
     row('neurons needed', neededCells(dataset)),
     ...ablationLines(dataset),
+    ...sectionLines(dataset),
   ];
 }
 

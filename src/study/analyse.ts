@@ -167,7 +167,7 @@ export async function checkProbes(directory: string, probe: ProbeStage): Promise
 }
 
 /** The analysis part of a data set's result; the rest comes from the rollout. */
-export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256' | 'ablation' | 'ablationNotes'>;
+export type RankStage = Omit<DatasetResult, 'name' | 'source' | 'format' | 'sha256' | 'ablation' | 'ablationNotes' | 'sections'>;
 
 /**
  * Judges the probes on held-out trajectories and ranks neurons, unless that was done with the same probes and settings.

@@ -10,6 +10,7 @@ import type { TrajectoryRecord } from '../store/format.js';
 import type { ActivationStore } from '../store/reader.js';
 import { toFloat32 } from '../util/half.js';
 import type { ERROR_SOURCES } from '../report/dopamineSchema.js';
+import { NOISY_BASELINE } from '../report/dopamineSchema.js';
 import { fileHash } from './stage.js';
 import type { Values } from '../report/valuesSchema.js';
 import type { TrajectoryValues } from './valuesFormat.js';
@@ -103,7 +104,7 @@ export const BASELINES = {
   index: 'number of the step',
   tokens: 'tokens before the step',
   logProbability: 'mean log-probability of the step',
-  value: 'V before the step, by continuation (its noise is in δ)',
+  value: NOISY_BASELINE,
   probeValue: 'V before the step, by the probe',
   probeError: 'δ of the value probe',
 } as const;

@@ -2,6 +2,8 @@
 import { fixed, withInterval as interval, shareText, signed } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
 import type { Band, DatasetResult, Estimate, Place, Study } from '../report/schema.js';
+import { searchSentence } from '../report/applyFacts.js';
+import { dopaminePruningSentence, dopamineSentence, interplaySentence, surpriseSentence, valuesSentence } from '../report/dopamineFacts.js';
 import { sweepSentence } from '../report/sweepFacts.js';
 
 const number = (value: number | null): string => (value === null ? 'not known' : fixed(value, 2));
@@ -102,6 +104,17 @@ function ablationFinding({ ablation }: DatasetResult): string | undefined {
   return ablation === null ? undefined : ablation.models.map((model) => `${ablation.models.length === 1 ? '' : `${model.name}: `}${sweepSentence(model)}`).join(' ');
 }
 
+/** What the sections that were switched on by name say. */
+function sectionFindings({ sections: { values, dopamine, interplay, confidence, search } }: DatasetResult): (string | undefined)[] {
+  return [
+    values === null ? undefined : valuesSentence(values),
+    ...(dopamine === null ? [] : [dopamineSentence(dopamine), dopaminePruningSentence(dopamine), surpriseSentence(dopamine)]),
+    interplay === null ? undefined : interplaySentence(interplay),
+    ...(confidence === null ? [] : [`Confidence: ${confidence.findings.join(' ')}`]),
+    search === null ? undefined : searchSentence(search),
+  ];
+}
+
 /** Findings of a study: self-test, then each data set. */
 export function studyFindings(selfTest: Study['selfTest'], datasets: readonly DatasetResult[]): Study['findings'] {
   const failed = selfTest.checks.filter(({ passed }) => !passed);
@@ -111,7 +124,7 @@ export function studyFindings(selfTest: Study['selfTest'], datasets: readonly Da
   return [
     first,
     ...datasets.flatMap((dataset) =>
-      [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), ablationFinding(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
+      [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), ablationFinding(dataset), ...sectionFindings(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
         .filter((text) => text !== undefined)
         .map((text) => ({ dataset: dataset.name, text })),
     ),

@@ -12,6 +12,7 @@ import { writePage } from '../report/page.js';
 import { renderReport } from '../report/report.js';
 import type { DatasetResult, Study } from '../report/schema.js';
 import { STUDY_FORMAT, STUDY_VERSION } from '../report/schema.js';
+import type { SectionName } from '../report/sectionsSchema.js';
 import { readRolloutFile, writeJson } from '../rollout/folder.js';
 import { FILES } from '../store/format.js';
 import type { RolloutProgress } from '../rollout/rollout.js';
@@ -21,6 +22,8 @@ import { packageVersion } from '../util/version.js';
 import type { RankStage } from './analyse.js';
 import { ANALYSIS_FILES, probeStage, rankStage } from './analyse.js';
 import { studyFindings } from './findings.js';
+import type { SectionChoice } from './sectionChoice.js';
+import { readSections, sectionStages } from './sectionStage.js';
 import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
 import type { DatasetSource, Prepared, RolloutSettings } from './sample.js';
 import { openDataset, openSession, prepareDataset, sampleStage } from './sample.js';
@@ -47,6 +50,8 @@ export interface StudyOptions extends WorkOptions {
   readonly rank: RankSettings;
   /** Undefined: no neurons are taken away. */
   readonly ablate: SweepChoice | undefined;
+  /** What else there is beside probes, ranking and sweep. */
+  readonly sections: SectionChoice;
   /** The command line, for the manifest. */
   readonly command: readonly string[];
   /** Told of every stage as it ends. */
@@ -116,8 +121,11 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
     note('rank', work.dataset.name, rank.seconds, rank.reused, `by ${options.rank.method}`);
     ranked.push({ ...work, probe: probe.result, rank: rank.result });
   }
-  await ablateAll(options, ranked, manifest, note);
-  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, (name) => whyNoSweep(options, name));
+  await withModel(options, async (model) => {
+    await ablateAll(options, ranked, { manifest, model, note });
+    await sectionsOfAll(options, ranked, { manifest, model, note });
+  });
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, { noSweep: (name) => whyNoSweep(options, name), sections: options.sections.names });
 }
 
 /** Why a data set of this study has no sweep; undefined when it has one. */
@@ -130,21 +138,38 @@ function whyNoSweep({ ablate }: StudyOptions, name: string): string | undefined 
 
 type Note = (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void;
 
-async function ablateAll(options: StudyOptions, works: readonly SweptWork[], manifest: Study['manifest'], note: Note): Promise<void> {
-  const { ablate } = options;
-  const chosen = works.filter(({ dataset }) => whyNoSweep(options, dataset.name) === undefined);
-  if (ablate === undefined || chosen.length === 0) {
-    return;
-  }
+/** What stages after the ranking share. */
+interface Later {
+  readonly manifest: Study['manifest'];
+  /** Opens the model when it is first needed. */
+  readonly model: () => Promise<Model>;
+  readonly note: Note;
+}
+
+/** Runs `body` with a way to open the model, which is closed in the end. */
+async function withModel({ model: path, load, signal }: StudyOptions, body: (open: () => Promise<Model>) => Promise<void>): Promise<void> {
   let model: Model | undefined;
   try {
-    const open = async (): Promise<Model> => (model ??= await loadModel(options.model, { ...options.load, ...(options.signal === undefined ? {} : { signal: options.signal }) }));
-    for (const work of chosen) {
-      const { seconds, reused, arms, items } = await sweepStage(work, { choice: ablate, rollout: options.rollout, session: options.session, manifest, model: open }, options);
-      note('ablate', work.dataset.name, seconds, reused, `${arms} arms × ${items} held-out problems`);
-    }
+    await body(async () => (model ??= await loadModel(path, { ...load, ...(signal === undefined ? {} : { signal }) })));
   } finally {
     await model?.[Symbol.asyncDispose]();
+  }
+}
+
+async function ablateAll(options: StudyOptions, works: readonly SweptWork[], { manifest, model, note }: Later): Promise<void> {
+  const { ablate } = options;
+  for (const work of works.filter(({ dataset }) => whyNoSweep(options, dataset.name) === undefined)) {
+    const { seconds, reused, arms, items } = await sweepStage(work, { choice: ablate as SweepChoice, rollout: options.rollout, session: options.session, manifest, model }, options);
+    note('ablate', work.dataset.name, seconds, reused, `${arms} arms × ${items} held-out problems`);
+  }
+}
+
+async function sectionsOfAll(options: StudyOptions, works: readonly SweptWork[], { manifest, model, note }: Later): Promise<void> {
+  const { sections: choice, session, load } = options;
+  for (const work of works) {
+    await sectionStages(work, { choice, session, manifest, target: { model: options.model, load, session }, model }, options, (name, { result, seconds, reused }) =>
+      note(name, work.dataset.name, seconds, reused, result.sha256 === '' ? `LEFT OUT: ${result.notes.join(' ')}` : result.notes.join(' ')),
+    );
   }
 }
 
@@ -168,10 +193,10 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: No
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
-async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, why: (name: string) => string | undefined): Promise<Study> {
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, shown: { noSweep: (name: string) => string | undefined; sections: readonly SectionName[] }): Promise<Study> {
   const datasets: DatasetResult[] = [];
   for (const name of names) {
-    datasets.push(await datasetResult(join(directory, name), name, why(name)));
+    datasets.push(await datasetResult(join(directory, name), name, { noSweep: shown.noSweep(name), sections: shown.sections }));
   }
   const study: Study = {
     format: STUDY_FORMAT,
@@ -189,8 +214,8 @@ async function composeStudy(directory: string, names: readonly string[], parts: 
   return study;
 }
 
-/** Result of one data set, from its folder; `noSweep` says why its sweep is none of the study's. Errors: IO when a stage is missing. */
-async function datasetResult(directory: string, name: string, noSweep: string | undefined): Promise<DatasetResult> {
+/** Result of one data set, from its folder; `noSweep` says why its sweep is none of the study's, `sections` which are (undefined: all there are). Errors: IO when a stage is missing. */
+async function datasetResult(directory: string, name: string, { noSweep, sections }: { noSweep: string | undefined; sections?: readonly SectionName[] }): Promise<DatasetResult> {
   const path = join(directory, ANALYSIS_FILES.rank);
   let text: string;
   try {
@@ -212,6 +237,7 @@ async function datasetResult(directory: string, name: string, noSweep: string | 
     sha256: about?.dataset?.sha256 ?? '',
     ...result,
     ...(noSweep === undefined ? await sweepResult(directory) : { ablation: null, ablationNotes: [noSweep] }),
+    sections: await readSections(directory, sections),
   };
 }
 
@@ -246,7 +272,7 @@ export async function reportStage(directory: string, options: WorkOptions): Prom
   const folders = before?.datasets.map(({ name }) => ({ name, folder: existsSync(join(directory, name, ANALYSIS_FILES.rank)) ? join(directory, name) : directory })) ?? [await onlyDataset(directory)];
   const datasets: DatasetResult[] = [];
   for (const { name, folder } of folders) {
-    datasets.push(await datasetResult(folder, name, whyBefore(before, name))); // from the stages: they may have been run again since
+    datasets.push(await datasetResult(folder, name, { noSweep: whyBefore(before, name) })); // from the stages: they may have been run again since
   }
   const selfTest = before?.selfTest ?? (await selfTestStage(directory, options)).result;
   const study: Study = {
