@@ -14,6 +14,7 @@ const d = SECTION_DEFAULTS;
 /** Options of {@link readSectionChoice}. */
 export const SECTION_OPTIONS: OptionTable = {
   sections: { type: 'string', group: GROUP, describe: `some of ${SECTIONS.join(', ')}, comma separated, or all: what the commands of these names do, small; default none` },
+  'sections-datasets': { type: 'string', group: GROUP, describe: 'short names (as in the output folder) of the data sets that get them, comma separated; default all' },
   steps: { type: 'string', group: GROUP, describe: `what ends a step: line, blank-line, sentence, regex:PATTERN or tokens:N; default ${formatSplitter(d.steps)}` },
   'values-trajectories': { type: 'string', group: GROUP, describe: `trajectories whose steps are valued; default ${d.trajectories}` },
   'values-continuations': { type: 'string', group: GROUP, describe: `continuations of every state; default ${d.continuations}` },
@@ -28,6 +29,7 @@ export function readSectionChoice(flags: Flags): SectionChoice {
   const steps = flags.text('steps');
   return {
     names: flags.text('sections') === 'all' ? SECTIONS : (readNames(flags, 'sections', SECTIONS) ?? d.names),
+    datasets: flags.text('sections-datasets')?.split(',').map((name) => name.trim()),
     steps: steps === undefined ? d.steps : asUsage(() => parseSplitter(steps)),
     trajectories: flags.integer('values-trajectories', 1) ?? d.trajectories,
     continuations: flags.integer('values-continuations', 1, 1 << 20) ?? d.continuations,

@@ -6,6 +6,8 @@ import type { Splitter } from '../rpe/steps.js';
 /** What can be chosen in a study; the commands of the same names can do all. */
 export interface SectionChoice {
   readonly names: readonly SectionName[];
+  /** Short names of the data sets that get them; undefined: all. */
+  readonly datasets: readonly string[] | undefined;
   /** What ends a step of values, dopamine, interplay and search. */
   readonly steps: Splitter;
   /** Trajectories whose steps are valued, from the first on, and continuations of every state. */
@@ -21,7 +23,7 @@ export interface SectionChoice {
 }
 
 /** No sections; those that are named take 5 to 30 s each with a model of the size of the bundled ones. */
-export const SECTION_DEFAULTS: SectionChoice = { names: [], steps: { kind: 'line' }, trajectories: 120, continuations: 6, samples: 4, draws: 19, problems: 40, seeds: 1 };
+export const SECTION_DEFAULTS: SectionChoice = { names: [], datasets: undefined, steps: { kind: 'line' }, trajectories: 120, continuations: 6, samples: 4, draws: 19, problems: 40, seeds: 1 };
 
 const NEEDS: Readonly<Record<SectionName, readonly SectionName[]>> = { values: [], dopamine: ['values'], interplay: ['values', 'dopamine'], confidence: [], search: [] };
 
@@ -30,6 +32,9 @@ export function withNeeds(names: readonly SectionName[]): SectionName[] {
   const all = new Set(names.flatMap((name) => [name, ...NEEDS[name]]));
   return SECTIONS.filter((name) => all.has(name));
 }
+
+/** The sections that a data set gets by this choice. */
+export const namesFor = ({ names, datasets }: SectionChoice, dataset: string): readonly SectionName[] => (datasets?.includes(dataset) === false ? [] : names);
 
 /** What a section is made from; it is left out when one of them is. */
 export const needsOf = (name: SectionName): readonly SectionName[] => NEEDS[name];

@@ -16,7 +16,7 @@ import { packageVersion } from '../util/version.js';
 import { CONFIDENCE_FILE } from './confidence.js';
 import type { WorkOptions } from './options.js';
 import { SEARCH_FILE } from './search.js';
-import { needsOf, withNeeds } from './sectionChoice.js';
+import { namesFor, needsOf, withNeeds } from './sectionChoice.js';
 import type { SectionContext } from './sectionWork.js';
 import { makeSection, settingsOf } from './sectionWork.js';
 import type { Staged } from './stage.js';
@@ -58,7 +58,7 @@ export type SectionNote = (name: SectionName, staged: Staged<SectionStage>) => v
  */
 export async function sectionStages(work: SweptWork, context: SectionContext, options: WorkOptions, said: SectionNote): Promise<void> {
   const made = new Map<SectionName, SectionStage>();
-  for (const name of withNeeds(context.choice.names)) {
+  for (const name of withNeeds(namesFor(context.choice, work.dataset.name))) {
     const staged = await sectionStage(name, work, { context, made, options });
     made.set(name, staged.result);
     said(name, staged);

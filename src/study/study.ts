@@ -23,6 +23,7 @@ import type { RankStage } from './analyse.js';
 import { ANALYSIS_FILES, probeStage, rankStage } from './analyse.js';
 import { studyFindings } from './findings.js';
 import type { SectionChoice } from './sectionChoice.js';
+import { namesFor } from './sectionChoice.js';
 import { readSections, sectionStages } from './sectionStage.js';
 import type { ProbeSettings, RankSettings, WorkOptions } from './options.js';
 import type { DatasetSource, Prepared, RolloutSettings } from './sample.js';
@@ -125,7 +126,7 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
     await ablateAll(options, ranked, { manifest, model, note });
     await sectionsOfAll(options, ranked, { manifest, model, note });
   });
-  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, { noSweep: (name) => whyNoSweep(options, name), sections: options.sections.names });
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, { noSweep: (name) => whyNoSweep(options, name), sections: (name) => namesFor(options.sections, name) });
 }
 
 /** Why a data set of this study has no sweep; undefined when it has one. */
@@ -193,10 +194,10 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: No
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
-async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, shown: { noSweep: (name: string) => string | undefined; sections: readonly SectionName[] }): Promise<Study> {
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, shown: { noSweep: (name: string) => string | undefined; sections: (name: string) => readonly SectionName[] }): Promise<Study> {
   const datasets: DatasetResult[] = [];
   for (const name of names) {
-    datasets.push(await datasetResult(join(directory, name), name, { noSweep: shown.noSweep(name), sections: shown.sections }));
+    datasets.push(await datasetResult(join(directory, name), name, { noSweep: shown.noSweep(name), sections: shown.sections(name) }));
   }
   const study: Study = {
     format: STUDY_FORMAT,
