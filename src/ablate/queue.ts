@@ -181,6 +181,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
 
   /** What an earlier coordinator left is not added again under another id. What it left parked is tried again. */
   async #takeOver(): Promise<void> {
+    await this.#remove();
     await this.#orLost(this.#queue.clean(0, 0, 'failed'));
     const left = (await this.#orLost(this.#queue.getJobs(['waiting', 'active', 'delayed', 'prioritized', 'completed']))) as Job<JobData>[];
     for (const job of left) {
@@ -222,7 +223,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
 
   /** Outcomes of jobs that have finished since the last call. Parks those that have failed for good. */
   async #collect(): Promise<PairOutcome[]> {
-    const jobs = (await this.#orLost(this.#queue.getJobs(['completed', 'failed'], 0, BATCH + this.#unrecorded.size + this.#early.size, true))) as (Job<JobData, JobResult> | undefined)[];
+    const jobs = (await this.#orLost(this.#queue.getJobs(['completed', 'failed'], 0, 4 * BATCH + this.#unrecorded.size + this.#early.size, true))) as (Job<JobData, JobResult> | undefined)[];
     return jobs.flatMap((job) => (job?.id === undefined || this.#unrecorded.has(job.id) || this.#removable.includes(job.id) ? [] : this.#take(job, job.id)));
   }
 
