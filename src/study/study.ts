@@ -125,7 +125,7 @@ function whyNoSweep({ ablate }: StudyOptions, name: string): string | undefined 
   if (ablate === undefined) {
     return 'The sweep was switched off (--no-ablate).';
   }
-  return ablate.datasets?.includes(name) === false ? `The sweep was asked for other data sets alone (--ablate-datasets ${ablate.datasets.join(',')}).` : undefined;
+  return ablate.datasets?.includes(name) === false ? `It is not among --ablate-datasets (${ablate.datasets.join(', ')}).` : undefined;
 }
 
 type Note = (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void;
