@@ -80,8 +80,11 @@ export async function measureNeutral(
     const done = new Map<string, NeutralScore>();
     await Journal.recover(path, (record) => {
       const { key, kl, perplexity, crc32 } = record as unknown as NeutralRecord & { crc32?: string };
-      done.set(key, { kl, perplexity });
-      return crc32 !== undefined;
+      const sealed = crc32 !== undefined; // else the seal itself was hit: a record is trusted whole or not at all
+      if (sealed) {
+        done.set(key, { kl, perplexity });
+      }
+      return sealed;
     });
     const missing = new Map(keys.flatMap((key, i) => (done.has(key) ? [] : [[key, { arm: arms[i]?.name ?? '', edits: edits[i] as Intervention[] }]])));
     if (missing.size > 0) {

@@ -9,7 +9,7 @@ import type { Pair } from './pairs.js';
 import type { QueueConnection } from './queueConnection.js';
 import { fromRedis, openQueue, openRedis } from './queueConnection.js';
 import type { EngineFacts, JobData, JobResult, SweepNotice } from './queueFormat.js';
-import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions } from './queueFormat.js';
+import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions, sweepId } from './queueFormat.js';
 import type { PairOutcome, PairSource, ParkedPair, RequestSettings } from './source.js';
 
 /** Arms of an item that go to one worker together. */
@@ -83,7 +83,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
     const { session, facts, arms, settings } = sweep;
     const { path } = session.model.info;
     const notice: SweepNotice = {
-      id: contentHash([facts, [...keys]]),
+      id: sweepId(facts, arms, keys),
       modelName: path.slice(path.lastIndexOf('/') + 1),
       facts,
       session: { ...session.numerics, contextLength: session.info.contextLength },

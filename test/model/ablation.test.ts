@@ -1,5 +1,5 @@
 /** From a model to a sweep's result: verdicts on the planted model and its twin, neutral text, tables. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -135,6 +135,13 @@ describe('neutral text', () => {
     expect((await measure(arms.slice(1, 2))).arms).toEqual([scores[1]]);
     expect(await lines()).toBe(3);
     await measure(arms.slice(0, 1), { model: 'another' });
+    expect(await lines()).toBe(4);
+
+    // a record without its seal is trusted no more than one with a wrong one
+    const [first = '', ...rest] = (await readFile(join(directory, NEUTRAL_FILE), 'utf8')).split('\n');
+    const { crc32: _seal, ...record } = JSON.parse(first) as Record<string, unknown>;
+    await writeFile(join(directory, NEUTRAL_FILE), [JSON.stringify({ ...record, kl: 99 }), ...rest].join('\n'));
+    expect((await measure(arms)).arms).toEqual(scores);
     expect(await lines()).toBe(4);
   });
 
