@@ -65,11 +65,7 @@ export async function measureNeutral(
   text: NeutralText,
   options: NeutralOptions,
 ): Promise<NeutralResult> {
-  const all = session.model.tokenize(text.text);
-  const tokens = all.slice(0, Math.min(MOST_TOKENS, session.info.contextLength));
-  if (tokens.length < 2) {
-    throw invalidArgument('neutral', 'a text of at least two tokens', text.text.slice(0, 80));
-  }
+  const { tokens, cut } = neutralTokens(session, text);
   const edits = arms.map(({ interventions }) => interventions.map((entry): Intervention => ({ ...entry, positions: 'all' })));
   const shared = contentHash([VERSION, options.inputs, tokens]);
   const keys = edits.map((list) => contentHash([shared, list]));
@@ -91,12 +87,22 @@ export async function measureNeutral(
       await measureMissing(session, tokens, { missing, done, path, options });
     }
     return {
-      text: { source: text.source, sha256: createHash('sha256').update(text.text).digest('hex'), tokens: tokens.length, predicted: tokens.length - 1, cut: all.length > tokens.length },
+      text: { source: text.source, sha256: createHash('sha256').update(text.text).digest('hex'), tokens: tokens.length, predicted: tokens.length - 1, cut },
       arms: keys.map((key) => done.get(key) as NeutralScore),
     };
   } finally {
     await unlock();
   }
+}
+
+/** The tokens of a text that are measured. Errors: INVALID_ARGUMENT for less than two, and for a text that the vocabulary cannot spell. */
+export function neutralTokens(session: Session, { text }: NeutralText): { tokens: Int32Array; cut: boolean } {
+  const all = session.model.tokenize(text);
+  const tokens = all.slice(0, Math.min(MOST_TOKENS, session.info.contextLength));
+  if (tokens.length < 2) {
+    throw invalidArgument('neutral', 'a text of at least two tokens', text.slice(0, 80));
+  }
+  return { tokens, cut: all.length > tokens.length };
 }
 
 /** Whether the model's tokenizer, if it has one, has tokens for the text: a vocabulary without bytes knows only some characters. */

@@ -89,6 +89,15 @@ const softmax = (row: Float32Array): number[] => {
   return weights.map((weight) => weight / sum);
 };
 
+test('a neutral text that the model cannot spell is an error before any pair is run', async () => {
+  await using model = await loadModel('models/planted.gguf', { gpuLayers: 0, isolate: false });
+  await using session = model.createSession({ parallel: 4, contextLength: 64, threads: 1 });
+  const prompt = ({ question }: Problem): { text: string; tokens: Int32Array } => ({ text: question, tokens: model.tokenize(question) });
+  const prepared = { dataset: DATASET, problems: problems.slice(0, 2), prompt, template: 'raw', promptLengths: Int32Array.of(3) };
+  await expect(runAblation(session, prepared, [BASE_ARM], SETTINGS, { directory, neutral: { source: 'x', text: 'ÄÖÜ' } })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(readFile(join(directory, 'ledger.jsonl'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 describe('neutral text', () => {
   const TEXT = { source: 'words', text: 'plain words that mean nothing to it' };
   const arms: Arm[] = [
