@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Intervention } from '../intervene/types.js';
 import type { Session } from '../model/session.js';
 import { invalidArgument } from '../native/errors.js';
-import { makeFolder } from '../rollout/folder.js';
+import { makeFolder } from '../util/makeFolder.js';
 import { lockFolder } from '../rollout/lock.js';
 import type { CapturedChunk } from '../run/engine.js';
 import { runSequences } from '../run/engine.js';
