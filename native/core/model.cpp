@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "error.h"
 #include "runtime.h"
@@ -173,8 +174,12 @@ std::vector<llama_token> model::tokenize(const std::string & text, bool add_spec
     }
     std::vector<llama_token> tokens(text.size() + 8);
     const auto run = [&] {
-        return llama_tokenize(vocab_, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
-                              static_cast<int32_t>(tokens.size()), add_special, parse_special);
+        try {
+            return llama_tokenize(vocab_, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
+                                  static_cast<int32_t>(tokens.size()), add_special, parse_special);
+        } catch (const std::out_of_range &) {  // llama.cpp looks single bytes up and expects every vocabulary to have them
+            throw engine_error(error_code::invalid_argument, "text: the model's vocabulary cannot spell all of its characters");
+        }
     };
     int32_t count = run();
     if (count < 0) {

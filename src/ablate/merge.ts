@@ -3,7 +3,7 @@ import { open, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RewardLensError, throwIfAborted } from '../native/errors.js';
-import { makeFolder } from '../rollout/folder.js';
+import { makeFolder } from '../util/makeFolder.js';
 import { lockFolder } from '../rollout/lock.js';
 import type { JournalLine } from '../store/journal.js';
 import { openLine, readLines } from '../store/journal.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Intervention } from '../intervene/types.js';
 import type { Session } from '../model/session.js';
 import { invalidArgument } from '../native/errors.js';
-import { makeFolder } from '../rollout/folder.js';
+import { makeFolder } from '../util/makeFolder.js';
 import { lockFolder } from '../rollout/lock.js';
 import type { CapturedChunk } from '../run/engine.js';
 import { runSequences } from '../run/engine.js';
@@ -65,11 +65,7 @@ export async function measureNeutral(
   text: NeutralText,
   options: NeutralOptions,
 ): Promise<NeutralResult> {
-  const all = session.model.tokenize(text.text);
-  const tokens = all.slice(0, Math.min(MOST_TOKENS, session.info.contextLength));
-  if (tokens.length < 2) {
-    throw invalidArgument('neutral', 'a text of at least two tokens', text.text.slice(0, 80));
-  }
+  const { tokens, cut } = neutralTokens(session, text);
   const edits = arms.map(({ interventions }) => interventions.map((entry): Intervention => ({ ...entry, positions: 'all' })));
   const shared = contentHash([VERSION, options.inputs, tokens]);
   const keys = edits.map((list) => contentHash([shared, list]));
@@ -80,20 +76,33 @@ export async function measureNeutral(
     const done = new Map<string, NeutralScore>();
     await Journal.recover(path, (record) => {
       const { key, kl, perplexity, crc32 } = record as unknown as NeutralRecord & { crc32?: string };
-      done.set(key, { kl, perplexity });
-      return crc32 !== undefined;
+      const sealed = crc32 !== undefined; // else the seal itself was hit: a record is trusted whole or not at all
+      if (sealed) {
+        done.set(key, { kl, perplexity });
+      }
+      return sealed;
     });
     const missing = new Map(keys.flatMap((key, i) => (done.has(key) ? [] : [[key, { arm: arms[i]?.name ?? '', edits: edits[i] as Intervention[] }]])));
     if (missing.size > 0) {
       await measureMissing(session, tokens, { missing, done, path, options });
     }
     return {
-      text: { source: text.source, sha256: createHash('sha256').update(text.text).digest('hex'), tokens: tokens.length, predicted: tokens.length - 1, cut: all.length > tokens.length },
+      text: { source: text.source, sha256: createHash('sha256').update(text.text).digest('hex'), tokens: tokens.length, predicted: tokens.length - 1, cut },
       arms: keys.map((key) => done.get(key) as NeutralScore),
     };
   } finally {
     await unlock();
   }
+}
+
+/** The tokens of a text that are measured. Errors: INVALID_ARGUMENT for less than two, and for a text that the vocabulary cannot spell. */
+export function neutralTokens(session: Session, { text }: NeutralText): { tokens: Int32Array; cut: boolean } {
+  const all = session.model.tokenize(text);
+  const tokens = all.slice(0, Math.min(MOST_TOKENS, session.info.contextLength));
+  if (tokens.length < 2) {
+    throw invalidArgument('neutral', 'a text of at least two tokens', text.slice(0, 80));
+  }
+  return { tokens, cut: all.length > tokens.length };
 }
 
 /** Whether the model's tokenizer, if it has one, has tokens for the text: a vocabulary without bytes knows only some characters. */

@@ -9,7 +9,7 @@ import type { Pair } from './pairs.js';
 import type { QueueConnection } from './queueConnection.js';
 import { fromRedis, openQueue, openRedis } from './queueConnection.js';
 import type { EngineFacts, JobData, JobResult, SweepNotice } from './queueFormat.js';
-import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions } from './queueFormat.js';
+import { DEFAULT_TRIES, NOTICES, armsKey, packInterventions, sweepId } from './queueFormat.js';
 import type { PairOutcome, PairSource, ParkedPair, RequestSettings } from './source.js';
 
 /** Arms of an item that go to one worker together. */
@@ -83,7 +83,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
     const { session, facts, arms, settings } = sweep;
     const { path } = session.model.info;
     const notice: SweepNotice = {
-      id: contentHash([facts, [...keys]]),
+      id: sweepId(facts, arms, keys),
       modelName: path.slice(path.lastIndexOf('/') + 1),
       facts,
       session: { ...session.numerics, contextLength: session.info.contextLength },
@@ -181,6 +181,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
 
   /** What an earlier coordinator left is not added again under another id. What it left parked is tried again. */
   async #takeOver(): Promise<void> {
+    await this.#remove();
     await this.#orLost(this.#queue.clean(0, 0, 'failed'));
     const left = (await this.#orLost(this.#queue.getJobs(['waiting', 'active', 'delayed', 'prioritized', 'completed']))) as Job<JobData>[];
     for (const job of left) {
@@ -222,7 +223,7 @@ export class QueueSource implements PairSource, AsyncDisposable {
 
   /** Outcomes of jobs that have finished since the last call. Parks those that have failed for good. */
   async #collect(): Promise<PairOutcome[]> {
-    const jobs = (await this.#orLost(this.#queue.getJobs(['completed', 'failed'], 0, BATCH + this.#unrecorded.size + this.#early.size, true))) as (Job<JobData, JobResult> | undefined)[];
+    const jobs = (await this.#orLost(this.#queue.getJobs(['completed', 'failed'], 0, 4 * BATCH + this.#unrecorded.size + this.#early.size, true))) as (Job<JobData, JobResult> | undefined)[];
     return jobs.flatMap((job) => (job?.id === undefined || this.#unrecorded.has(job.id) || this.#removable.includes(job.id) ? [] : this.#take(job, job.id)));
   }
 

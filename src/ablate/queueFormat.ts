@@ -4,6 +4,8 @@ import type { Model } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
 import { buildInfo, native } from '../native/addon.js';
 import { hashFiles } from '../run/manifest.js';
+import { contentHash } from '../util/hash.js';
+import type { Arm } from './arms.js';
 import type { RawOutcome } from './ledger.js';
 import type { RequestSettings } from './source.js';
 
@@ -66,6 +68,14 @@ export async function engineFacts(model: Model, signal?: AbortSignal): Promise<E
     devices: model.placement.devices.length > 0 ? model.placement.devices : native().devices().map(({ name }) => name),
     gpuLayers: model.placement.gpuLayers,
   };
+}
+
+/**
+ * Names a sweep. Jobs name arms by their number in the list, so its order counts besides the keys of the pairs: a list with an arm that edits
+ * as another one does has the same keys, and other numbers.
+ */
+export function sweepId(facts: EngineFacts, arms: readonly Pick<Arm, 'interventions'>[], keys: ReadonlySet<string>): string {
+  return contentHash([facts, arms.map(({ interventions }) => contentHash(interventions)), [...keys]]);
 }
 
 /** In words, what of `own` is not as `wanted`; undefined when all is. */

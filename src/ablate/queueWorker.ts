@@ -18,6 +18,8 @@ const LOCK_MS = 5000;
 const STALLED_MS = 2500;
 /** Pause between looks at what is announced, ms. */
 const LOOK_MS = 500;
+/** Looks without work after which another sweep may have its turn. */
+const IDLE_LOOKS = 4;
 
 /** How a worker works. */
 export interface WorkerOptions {
@@ -200,7 +202,7 @@ class Server {
   async #watch(queue: Queue, notice: SweepNotice, hasFailed: () => boolean): Promise<void> {
     const { signal } = this.#options;
     let idle = 0;
-    while (signal?.aborted !== true && !hasFailed() && idle < 2) {
+    while (signal?.aborted !== true && !hasFailed() && idle < IDLE_LOOKS) {
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
       const announced = await this.#connection.redis.hexists(NOTICES, notice.id);
       idle = announced === 1 && (await hasWork(queue)) ? 0 : idle + 1;

@@ -3,7 +3,7 @@ import type { Problem } from '../dataset/types.js';
 import type { Session } from '../model/session.js';
 import { throwIfAborted } from '../native/errors.js';
 import type { Verdict } from '../reward/types.js';
-import { makeFolder } from '../rollout/folder.js';
+import { makeFolder } from '../util/makeFolder.js';
 import { lockFolder } from '../rollout/lock.js';
 import type { RunProgress } from '../run/engine.js';
 import type { Recovery } from '../store/journal.js';

@@ -1,10 +1,11 @@
 /** Data sets of the Hugging Face hub, through Hugging Face's own library and its cache folder. */
 import type { Dirent } from 'node:fs';
-import { mkdir, readFile, readdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, readdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { RewardLensError, aborted, throwIfAborted } from '../native/errors.js';
 import type { HubSpec, Selection } from './hubSpec.js';
 import { selectFiles } from './hubSpec.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** How far a download is. */
 export interface DownloadProgress {
@@ -141,7 +142,7 @@ async function download(spec: HubSpec, access: Access, storage: string, track: (
   if (revision !== commit) {
     // As the library's snapshotDownload does: by this, the revision is found again without network.
     const ref = join(storage, 'refs', revision);
-    await mkdir(dirname(ref), { recursive: true });
+    await makeFolder(dirname(ref));
     await writeFile(ref, commit);
   }
   return { selection, commit, paths };

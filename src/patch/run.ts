@@ -6,7 +6,7 @@ import type { Session } from '../model/session.js';
 import type { Site } from '../model/sites.js';
 import { SITE_NAMES } from '../model/sites.js';
 import { RewardLensError } from '../native/errors.js';
-import { makeFolder } from '../rollout/folder.js';
+import { makeFolder } from '../util/makeFolder.js';
 import { lockFolder } from '../rollout/lock.js';
 import { captureActivations } from '../run/capture.js';
 import type { RunProgress } from '../run/engine.js';

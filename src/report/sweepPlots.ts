@@ -37,10 +37,10 @@ function tenths(numbers: readonly number[]): [number, number] {
   return [Math.floor(10 * Math.min(...numbers) - 1e-9) / 10, Math.ceil(10 * Math.max(...numbers) + 1e-9) / 10];
 }
 
-/** Colour and shape by group; one legend for both, none where there is one group. */
-function scales(groups: readonly string[]): { colored: object; shaped: object; dashed: object } {
+/** Colour and shape by group, with one legend for both unless rows have names. */
+function scales(groups: readonly string[], named = false): { colored: object; shaped: object; dashed: object } {
   const series = groups.map(seriesOf);
-  const legend = { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
+  const legend = named ? null : { title: null, orient: 'bottom', direction: 'horizontal', columns: 2, columnPadding: 24 };
   const scaled = (range: readonly unknown[]): object => ({ field: 'series', type: 'nominal', sort: null, scale: { domain: series.map(({ name }) => name), range }, legend });
   return {
     colored: scaled(series.map((one) => color(one.color))),
@@ -51,7 +51,7 @@ function scales(groups: readonly string[]): { colored: object; shaped: object; d
 
 /** Marks of a set (point with interval) and of draws (their range, every one of them, their mean); `along` runs along the numbers, `across` over the rows. */
 function marks(along: 'x' | 'y', axes: { x: object; y: object }, groups: readonly string[], rows: { sets: object[]; spans: object[]; draws: object[] }): object[] {
-  const { colored, shaped } = scales(groups);
+  const { colored, shaped } = scales(groups, along === 'x');
   const across = along === 'y' ? 'x' : 'y';
   const range = { [across]: axes[across], [along]: { ...axes[along], field: 'low' }, [`${along}2`]: { field: 'high' }, color: colored };
   return [
@@ -75,7 +75,8 @@ export function accuracySpec(model: ModelResult, setting: Setting): TopLevelSpec
   const layers = [...new Set(own.map(({ layer }) => layer))].sort((a, b) => a - b);
   const groups = groupsOf(model, setting);
   const gap = Math.min(1, ...layers.slice(1).map((layer, i) => layer - (layers[i] ?? layer)));
-  const place = (layer: number, group: string): number => layer + 0.16 * gap * (groups.indexOf(group) - (groups.length - 1) / 2);
+  const apart = gap * Math.min(0.16, 0.9 / groups.length); // all groups of a layer between it and its neighbours
+  const place = (layer: number, group: string): number => layer + apart * (groups.indexOf(group) - (groups.length - 1) / 2);
   const sets = own.filter(({ role, accuracy }) => role === 'set' && accuracy.value !== null).map(({ layer, group, accuracy }) => ({ series: groupName(group), at: place(layer, group), value: accuracy.value, low: accuracy.low, high: accuracy.high }));
   const cells = drawnCells(model, setting).map((cell) => ({ ...cell, values: valuesOf(cell.arms, ({ accuracy }) => accuracy.value) })).filter(({ values }) => values.length > 0);
   const spans = cells.map(({ layer, group, values }) => ({ series: groupName(group), at: place(layer, group), value: mean(values), low: Math.min(...values), high: Math.max(...values) }));

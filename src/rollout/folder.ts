@@ -1,5 +1,5 @@
 /** A rollout folder that may hold earlier work: what is finished, and whether it fits what is asked for now. */
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
@@ -50,13 +50,6 @@ export async function readRolloutFile(directory: string): Promise<RolloutFile | 
     throw invalidArgument(path, `"format": "${ROLLOUT_FORMAT}", "version": ${ROLLOUT_VERSION}`, value?.format);
   }
   return value as RolloutFile;
-}
-
-/** Makes the folder. Errors: IO. */
-export async function makeFolder(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    throw new RewardLensError('IO', `cannot create '${directory}': ${(error as Error).message}`, { cause: error, details: { directory } });
-  });
 }
 
 /** Refuses a folder whose trajectories were made otherwise. Errors: INVALID_ARGUMENT naming what differs. */

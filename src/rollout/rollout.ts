@@ -16,9 +16,10 @@ import { FILES, rowBytes } from '../store/format.js';
 import { Journal } from '../store/journal.js';
 import { ShardWriter, shardBytesOf } from '../store/shards.js';
 import type { FolderState, OldRecord, RolloutFile } from './folder.js';
-import { ROLLOUT_FORMAT, ROLLOUT_VERSION, makeFolder, openFolder, trajectoryKey, writeJson } from './folder.js';
+import { ROLLOUT_FORMAT, ROLLOUT_VERSION, openFolder, trajectoryKey, writeJson } from './folder.js';
 import { lockFolder } from './lock.js';
 import { RowRecorder, storeInfoOf } from './recorder.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** What to sample and what to keep. */
 export interface RolloutOptions {

@@ -1,10 +1,11 @@
 /** Writes activation shards: safetensors files that grow at the end, one tensor each, their header rewritten in place. */
 import type { FileHandle } from 'node:fs/promises';
-import { mkdir, open, readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RewardLensError } from '../native/errors.js';
 import type { Segment, StoreInfo } from './format.js';
 import { FILES, rowBytes, shardPath, siteRowBytes } from './format.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** Every shard begins with a header of this many bytes, length field included; JSON is padded with spaces. */
 export const SHARD_HEADER_BYTES = 4096;
@@ -72,7 +73,7 @@ export class ShardWriter {
    * an empty store). Rows after it belong to nobody and are cut off. Errors: IO, STORE_CORRUPT when rows are missing.
    */
   static async open(directory: string, info: StoreInfo, end: { shard: number; row: number } | undefined, shardBytes = SHARD_BYTES): Promise<ShardWriter> {
-    await mkdir(join(directory, FILES.shards), { recursive: true });
+    await makeFolder(join(directory, FILES.shards));
     const writer = new ShardWriter(directory, info, { shard: end?.shard ?? 0, rows: end?.row ?? 0 }, shardBytes);
     await writer.#openFiles();
     for (const block of info.sites) {

@@ -2,7 +2,7 @@
 import { basename, join } from 'node:path';
 import type { Arm } from '../ablate/arms.js';
 import type { NeutralResult } from '../ablate/neutral.js';
-import { canSpell, measureNeutral } from '../ablate/neutral.js';
+import { canSpell, measureNeutral, neutralTokens } from '../ablate/neutral.js';
 import type { NeutralText } from '../ablate/neutralText.js';
 import { NEUTRAL_TEXT } from '../ablate/neutralText.js';
 import type { ParkedPair } from '../ablate/source.js';
@@ -47,6 +47,9 @@ export interface AblationOptions extends Omit<PairRunOptions, 'shard'> {
  */
 export async function runAblation(session: Session, prepared: Prepared, arms: readonly Arm[], settings: SweepSettings, options: AblationOptions): Promise<ModelRun> {
   const { directory, signal, name: _name, neutral: _neutral, onNeutral, ...running } = options;
+  if (options.neutral !== null && options.neutral !== NEUTRAL_TEXT) {
+    neutralTokens(session, options.neutral); // a text that cannot be used is an error before hours of work, not after
+  }
   const { sweep, inputs } = await runPairs(session, prepared, arms, settings, { ...running, directory, signal });
   const neutral = await neutralOf(session, arms, options.neutral, { directory, signal, onProgress: onNeutral, inputs: { model: inputs.model, llamaCpp: inputs.llamaCpp, devices: inputs.devices, gpuLayers: inputs.gpuLayers, ...session.numerics } });
   const records = arms.map((arm, i) => ({ arm: arm.name, records: (sweep.records[i] ?? []).filter((record) => record !== undefined) }));

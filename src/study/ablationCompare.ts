@@ -6,7 +6,7 @@ import { holm } from '../stats/multiple.js';
 import { detectableFall, drawsForRank } from '../stats/power.js';
 import type { ArmOutcomes, CompareOptions, Outcome } from './ablationArms.js';
 import { armResult, isValueSet, rewardOf } from './ablationArms.js';
-import { ALPHA, verdictOf } from './ablationVerdict.js';
+import { ALPHA, changedShare, verdictOf } from './ablationVerdict.js';
 
 /** What {@link compareArms} gives. */
 export type ComparedArms = Pick<ModelResult, 'base' | 'arms' | 'comparisons' | 'verdicts' | 'detectable'>;
@@ -43,14 +43,19 @@ export function judgeArms(arms: readonly ArmOutcomes[], options: CompareOptions)
     base,
     arms: others,
     comparisons,
-    verdicts: others.filter(isValueSet).map((arm) => verdictOf(arm, { base, comparisons: comparisons.filter((entry) => entry.arm === arm.name), differs: differs(arm), foreign: options.foreign ?? false })),
+    verdicts: others.filter(isValueSet).map((arm) => {
+      const own = comparisons.filter((entry) => entry.arm === arm.name);
+      const changedByDraws = others.filter((other) => other.role === 'control' && cellOf(other) === cellOf(arm) && own.some(({ control, decisive }) => decisive && control === other.group)).map(changedShare);
+      return verdictOf(arm, { base, comparisons: own, changedByDraws, differs: differs(arm), foreign: options.foreign ?? false });
+    }),
   };
 }
 
-/** The smallest change that a sweep of `items` items could have shown, given how many outcomes its arms changed. */
+/** The smallest change that a sweep of `items` items could have shown, given how many outcomes its sets changed: they are tested, not the draws, which may change none. */
 export function detectableChange(arms: readonly ArmResult[], items: number): ModelResult['detectable'] {
-  const sets = arms.filter(({ role }) => role === 'set').length;
-  const seen = arms.filter((arm) => arm.items > 0).map(({ discordant, items: n }) => (discordant.b + discordant.c) / n);
+  const tested = arms.filter(({ role }) => role === 'set');
+  const sets = tested.length;
+  const seen = tested.filter((arm) => arm.items > 0).map(changedShare);
   const discordance = Math.min(0.99, Math.max(LEAST_DISCORDANCE, seen.length === 0 ? 0 : median(seen)));
   const find = (alpha: number): number | null => detectableFall(items, (fall) => Math.max(discordance, fall), { alpha, power: POWER });
   return { items, discordance, power: POWER, alone: find(ALPHA), sets, holm: find(ALPHA / Math.max(1, sets)) };

@@ -8,6 +8,8 @@ export const ALPHA = 0.05;
 const LARGE_FALL = 0.1;
 /** Changes of termination that are worth a warning when their interval excludes 0. */
 const LARGE_CHANGE = { ended: 0.1, unparsable: 0.05, length: 0.2 } as const;
+/** A set changes outcomes as no control does when it changes this share of them more than any draw. */
+const LARGE_TRADE = 0.1;
 /** Ratio of perplexities on a neutral text from which an edit is said to harm language as such. */
 const LARGE_PERPLEXITY = 1.5;
 
@@ -18,11 +20,16 @@ const fall = (low: number): string => `${(-100 * low).toFixed(1)} points`;
 /** A p-value with two digits. */
 export const pText = (p: number): string => (p < 1e-4 ? p.toExponential(1) : String(Number(p.toPrecision(2))));
 
+/** Outcomes that differ from the base's, in either direction. */
+export const changedShare = ({ discordant, items }: ArmResult): number => (items === 0 ? 0 : (discordant.b + discordant.c) / items);
+
 /** What a verdict rests on besides the set's own numbers. */
 export interface Evidence {
   readonly base: ArmResult;
   /** Of this set. */
   readonly comparisons: readonly Comparison[];
+  /** {@link changedShare} of the draws of its decisive controls. */
+  readonly changedByDraws: readonly number[];
   /** Its accuracy differs significantly from the base's, all sets of the sweep considered. */
   readonly differs: boolean;
   /** Perplexities on the neutral text mean nothing. */
@@ -38,7 +45,7 @@ export function verdictOf(arm: ArmResult, evidence: Evidence): Verdict {
   const controls = comparisons.map(
     ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
   );
-  return { arm: arm.name, kind, text: `${arm.name}: ${reason} (${[facts, ...controls].join('; ')}.)`, warnings: warningsOf(arm, base, foreign) };
+  return { arm: arm.name, kind, text: `${arm.name}: ${reason} (${[facts, ...controls].join('; ')}.)`, warnings: [...tradeOf(arm, kind, evidence.changedByDraws), ...warningsOf(arm, base, foreign)] };
 }
 
 interface Decision {
@@ -78,7 +85,8 @@ function decideFall(hardest: Comparison, controls: string): Decision {
   if (1 / (draws + 1) > ALPHA && rankP <= 1 / (draws + 1) + 1e-12) {
     return { kind: 'cannotTell', reason: `accuracy falls, but cannot tell whether more than with ${control} controls: ${draws} ${draws === 1 ? 'draw is' : 'draws are'} too few; ${drawsNeeded} are needed.` };
   }
-  return { kind: 'controlsCostAsMuch', reason: `an effect, but ${control} controls cost as much.` };
+  const asCostly = Math.round(rankP * (draws + 1)) - 1;
+  return { kind: 'controlsCostAsMuch', reason: `an effect, but ${control} controls cost as much: ${asCostly} of ${draws} ${draws === 1 ? 'draw' : 'draws'}.` };
 }
 
 /** No significant change: is there none, or could it not be seen? */
@@ -90,12 +98,20 @@ function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, contro
     return { kind: 'cannotTell', reason: 'cannot tell: the fall is significant alone but not after correction for all sets of the sweep; more items would show whether it is one.' };
   }
   if (-low > tolerated) {
-    return { kind: 'cannotTell', reason: `cannot tell: ${arm.items} items are too few; no significant change, but a fall of ${fall(low)} is not excluded.` };
+    return { kind: 'cannotTell', reason: `cannot tell: ${arm.items} ${arm.items === 1 ? 'item is' : 'items are'} too few; no significant change, but a fall of ${fall(low)} is not excluded.` };
   }
   if ((hardest.rankPHolm ?? hardest.rankP) <= ALPHA) {
     return { kind: 'cannotTell', reason: `cannot tell: it costs more than ${controls} controls do, but ${arm.items} items do not show that accuracy falls at all; more would tell.` };
   }
   return { kind: 'noEffect', reason: `no effect beyond ${controls} controls: accuracy does not change significantly, and a fall of more than ${fall(low)} is excluded.` };
+}
+
+/** Gains and losses that cancel out: a set may decide which items are right, and not how many. */
+function tradeOf(arm: ArmResult, kind: VerdictKind, byDraws: readonly number[]): string[] {
+  const [own, most] = [changedShare(arm), Math.max(0, ...byDraws)];
+  return (kind === 'noEffect' || kind === 'cannotTell') && byDraws.length > 0 && own - most >= LARGE_TRADE
+    ? [`${percent(own)} of the outcomes change, ${arm.discordant.b} for the worse and ${arm.discordant.c} for the better, at most ${percent(most)} with any control draw: the set matters for which items are right, even where accuracy stays the same.`]
+    : [];
 }
 
 /** Signs that accuracy falls for another reason than worse answers. */

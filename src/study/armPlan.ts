@@ -54,7 +54,7 @@ const MOST_ARMS = 10_000;
 
 /**
  * Builds the arms of a grid from a folder with probes (`rewardlens probe`). Without a folder: groups `list` and `random`, kind `zero`,
- * site residPost. Errors: INVALID_ARGUMENT, those of {@link readScores}. Cost: that of {@link readScores}.
+ * site residPost. Errors: INVALID_ARGUMENT, SHAPE_MISMATCH for a folder of another model, those of {@link readScores}. Cost: that of {@link readScores}.
  */
 export async function planArms(directory: string | undefined, grid: ArmGrid, model: ArmModel, work: WorkOptions): Promise<ArmPlan> {
   checkGrid(directory, grid);
@@ -64,6 +64,7 @@ export async function planArms(directory: string | undefined, grid: ArmGrid, mod
     directory === undefined
       ? bareScores(wanted ?? Array.from({ length: model.layerCount }, (_, i) => i), model)
       : await readScores(directory, { ...grid, layers: wanted, resample: grid.kinds.includes('resample'), model }, work);
+  checkWidth(scores, model);
   const notes = new Notes();
   const arms: Arm[] = [BASE_ARM];
   for (const layer of scores.layers) {
@@ -79,6 +80,14 @@ export async function planArms(directory: string | undefined, grid: ArmGrid, mod
   }
   checkNames(arms);
   return { arms, grid: { ...grid, layers: scores.layers.map(({ layer }) => layer) }, notes: notes.sentences(), meanTokens: scores.meanTokens };
+}
+
+/** A folder of another model, whose neurons would be some others here. The MLP's width is not known; its arms are checked when they run. */
+function checkWidth({ site, layers }: FolderScores, { files, dModel }: ArmModel): void {
+  const width = layers[0]?.statistics.width;
+  if (site !== 'mlpPost' && width !== undefined && width !== dModel) {
+    throw new RewardLensError('SHAPE_MISMATCH', `'${files[0] ?? ''}': its stream is ${dModel} wide, that of the folder ${width}: it is of another model`, { details: { width, dModel } });
+  }
 }
 
 function checkGrid(directory: string | undefined, { groups, kinds, list }: ArmGrid): void {

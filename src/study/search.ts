@@ -1,5 +1,4 @@
 /** Does a value probe find better answers, step by step, than chance, log-probability, or more answers for the same tokens? */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
@@ -32,6 +31,7 @@ import type { FittedGuide } from './searchDopamine.js';
 import { fitGuide } from './searchDopamine.js';
 import { Bench } from './searchBench.js';
 import { compareMethods, searchFindings, searchMethods } from './searchResult.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** File of the result inside the rollout folder. */
 export const SEARCH_FILE = 'search.json';
@@ -81,7 +81,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   await using dopamine = guide === undefined ? undefined : new DopamineScorer(guide.probe, folder.data.site, guide.mode, work.threads);
   await using judge = new Judge();
   const sampling = how.sampling.temperature === 0 ? { ...how.sampling, temperature: 1 } : how.sampling; // equal candidates leave nothing to choose
-  await mkdir(join(directory, SEARCH_FOLDER), { recursive: true });
+  await makeFolder(join(directory, SEARCH_FOLDER));
   const inputs = {
     stage: 'search',
     version: 1,

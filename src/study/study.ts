@@ -1,6 +1,6 @@
 /** A whole study: self-test, then for every data set rollout, probes, ranking and ablation, then the report. */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../dataset/types.js';
 import type { LoadOptions, Model } from '../model/model.js';
@@ -34,6 +34,7 @@ import type { Staged } from './stage.js';
 import { fileHash, runStage } from './stage.js';
 import type { SweepChoice, SweptWork } from './sweepStage.js';
 import { sweepResult, sweepStage } from './sweepStage.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** Files of a study's folder; every data set has a folder of its own beside them. */
 export const STUDY_FILES = { study: 'study.json', report: 'report.html', selfTest: 'self-test.json' } as const;
@@ -96,7 +97,7 @@ function rolloutProgress(work: WorkOptions, name: string): (progress: RolloutPro
  */
 export async function runStudy(options: StudyOptions): Promise<Study> {
   const { directory, signal } = options;
-  await mkdir(directory, { recursive: true });
+  await makeFolder(directory);
   const durations: Study['durations'] = [];
   const note = (stage: string, dataset: string | null, seconds: number, reused: boolean, text: string): void => {
     durations.push({ stage, dataset, seconds: reused ? 0 : seconds, reused });
@@ -134,7 +135,7 @@ function whyNoSweep({ ablate }: StudyOptions, name: string): string | undefined 
   if (ablate === undefined) {
     return 'The sweep was switched off (--no-ablate).';
   }
-  return ablate.datasets?.includes(name) === false ? `The sweep was asked for other data sets alone (--ablate-datasets ${ablate.datasets.join(',')}).` : undefined;
+  return ablate.datasets?.includes(name) === false ? `It is not among --ablate-datasets (${ablate.datasets.join(', ')}).` : undefined;
 }
 
 type Note = (stage: string, dataset: string, seconds: number, reused: boolean, text: string) => void;

@@ -1,5 +1,4 @@
 /** The same data sets on quantized copies of a model: sampled, probed, and compared with the original. */
-import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { loadModel } from '../model/model.js';
 import type { QuantizationType, Quantized } from '../model/quantize.js';
@@ -14,6 +13,7 @@ import type { Staged } from './stage.js';
 import { fileHash, runStage } from './stage.js';
 import type { StudyOptions } from './study.js';
 import { TRANSFER_DEFAULTS, runTransfer } from './transfer.js';
+import { makeFolder } from '../util/makeFolder.js';
 
 /** Folder of the copies inside a study's, and the file of the comparison. */
 export const QUANTIZED_FOLDER = 'quantized';
@@ -57,7 +57,7 @@ const fileOf = (options: CopiedStudy, type: QuantizationType): string => join(fo
 
 /** The quantized file, unless it is there already and whole. */
 async function copyStage(options: CopiedStudy, type: QuantizationType, allowRequantize: boolean): Promise<Staged<Quantized & { sha256: string }>> {
-  await mkdir(folderOf(options, type), { recursive: true });
+  await makeFolder(folderOf(options, type));
   const path = fileOf(options, type);
   const inputs = { stage: 'quantize', version: 1, model: await fileHash(options.model), llamaCpp: buildInfo().llamaRelease, type, allowRequantize };
   return runStage(

@@ -1,5 +1,5 @@
 /** From a model to a sweep's result: verdicts on the planted model and its twin, neutral text, tables. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -89,6 +89,15 @@ const softmax = (row: Float32Array): number[] => {
   return weights.map((weight) => weight / sum);
 };
 
+test('a neutral text that the model cannot spell is an error before any pair is run', async () => {
+  await using model = await loadModel('models/planted.gguf', { gpuLayers: 0, isolate: false });
+  await using session = model.createSession({ parallel: 4, contextLength: 64, threads: 1 });
+  const prompt = ({ question }: Problem): { text: string; tokens: Int32Array } => ({ text: question, tokens: model.tokenize(question) });
+  const prepared = { dataset: DATASET, problems: problems.slice(0, 2), prompt, template: 'raw', promptLengths: Int32Array.of(3) };
+  await expect(runAblation(session, prepared, [BASE_ARM], SETTINGS, { directory, neutral: { source: 'x', text: 'ÄÖÜ' } })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(readFile(join(directory, 'ledger.jsonl'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 describe('neutral text', () => {
   const TEXT = { source: 'words', text: 'plain words that mean nothing to it' };
   const arms: Arm[] = [
@@ -135,6 +144,13 @@ describe('neutral text', () => {
     expect((await measure(arms.slice(1, 2))).arms).toEqual([scores[1]]);
     expect(await lines()).toBe(3);
     await measure(arms.slice(0, 1), { model: 'another' });
+    expect(await lines()).toBe(4);
+
+    // a record without its seal is trusted no more than one with a wrong one
+    const [first = '', ...rest] = (await readFile(join(directory, NEUTRAL_FILE), 'utf8')).split('\n');
+    const { crc32: _seal, ...record } = JSON.parse(first) as Record<string, unknown>;
+    await writeFile(join(directory, NEUTRAL_FILE), [JSON.stringify({ ...record, kl: 99 }), ...rest].join('\n'));
+    expect((await measure(arms)).arms).toEqual(scores);
     expect(await lines()).toBe(4);
   });
 

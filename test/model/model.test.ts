@@ -30,6 +30,11 @@ describe('loading', () => {
     await expect(failure).rejects.toMatchObject({ code: 'ABORTED', cause: { message: 'no' } });
   });
 
+  test('a text that the vocabulary cannot spell is refused with its name', async () => {
+    await using model = await loadModel('models/planted.gguf', { gpuLayers: 0, isolate: false });
+    expect(() => model.tokenize('Ω')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/^text: .*vocabulary cannot spell/) }));
+  });
+
   const copy = (name: string, change: (path: string) => void): string => {
     const path = join(directory, name);
     copyFileSync(oraclePath('llama.gguf'), path);

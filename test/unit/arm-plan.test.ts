@@ -202,6 +202,8 @@ describe('the grid', () => {
     await refused({ shares: [0.5], groups: ['random'], layers: [0], draws: 1, positions: ['all', 'all'] }, 'two arms are named');
     await expect(planArms(undefined, GRID, MODEL, WORK)).rejects.toThrow('top need the folder of a rollout with probes');
     await expect(planArms(undefined, { ...GRID, groups: ['list'], list: [1], kinds: ['mean'] }, MODEL, WORK)).rejects.toThrow('mean need the folder');
+    // a wider model has neurons of these numbers too, but others
+    await expect(planArms(directory, GRID, { ...MODEL, dModel: 192 }, WORK)).rejects.toMatchObject({ code: 'SHAPE_MISMATCH', message: expect.stringContaining('its stream is 192 wide, that of the folder 64') });
     await expect(plan({}, join(directory, 'none'))).rejects.toMatchObject({ code: 'IO' });
   });
 

@@ -135,6 +135,16 @@ describe('plots', () => {
     expect(intervals.data.values.map(({ value, low, high }) => [value, low, high])).toEqual(sets.map(({ accuracy, change }) => (kind === 'accuracy' ? [accuracy.value, accuracy.low, accuracy.high] : [change?.value, change?.low, change?.high])));
   });
 
+  test('many groups stay beside their own layer', () => {
+    const own = model(example);
+    const [setting] = settingsOf(own) as [ReturnType<typeof settingsOf>[number]];
+    const crowded = { ...own, arms: own.arms.flatMap((arm) => (arm.role === 'set' ? Array.from({ length: 11 }, (_, g) => ({ ...arm, group: `g${g}` })) : [])) };
+    const spec = accuracySpec(crowded, setting) as unknown as { layer: { data: { values: { at?: number }[] } }[] };
+    const places = spec.layer.flatMap(({ data }) => data.values.flatMap(({ at }) => (at === undefined ? [] : [at])));
+    expect(places.length).toBeGreaterThan(22);
+    expect(places.every((at) => Math.abs(at - 1) < 0.5 || Math.abs(at - 3) < 0.5)).toBe(true);
+  });
+
   test('rows of the forest have the names of layer and set; names in a file cannot become expressions', async () => {
     const own = model(example);
     const [setting] = settingsOf(own) as [ReturnType<typeof settingsOf>[number]];

@@ -9,7 +9,7 @@ import type { LedgerRecord } from '../../src/ablate/ledger.js';
 import { Ledger } from '../../src/ablate/ledger.js';
 import { mergeLedgers } from '../../src/ablate/merge.js';
 import { shownUrl } from '../../src/ablate/queueConnection.js';
-import { differenceOf, packInterventions, unpackInterventions } from '../../src/ablate/queueFormat.js';
+import { differenceOf, packInterventions, sweepId, unpackInterventions } from '../../src/ablate/queueFormat.js';
 import { shardItems } from '../../src/ablate/shard.js';
 import { toOutcome } from '../../src/ablate/source.js';
 import type { Intervention } from '../../src/intervene/types.js';
@@ -126,6 +126,17 @@ describe('what workers are told', () => {
     const facts = { protocol: 1, model: 'a'.repeat(64), llamaCpp: 'b1', devices: ['CPU'], gpuLayers: 0 };
     expect(differenceOf(facts, { ...facts })).toBeUndefined();
     expect(differenceOf(facts, { ...facts, llamaCpp: 'b2', devices: ['CUDA0', 'CPU'] })).toBe('llamaCpp b2, here b1; devices ["CUDA0","CPU"], here ["CPU"]');
+  });
+
+  test('the list of arms names a sweep besides its keys: jobs hold numbers of arms', () => {
+    const facts = { protocol: 1, model: 'a'.repeat(64), llamaCpp: 'b1', devices: ['CPU'], gpuLayers: 0 };
+    const arm = (neuron: number): { interventions: Intervention[] } => ({ interventions: [{ kind: 'zero', layers: [1], neurons: [neuron] }] });
+    const keys = new Set(['k1', 'k2']);
+    const id = sweepId(facts, [arm(1), arm(2)], keys);
+    expect(sweepId(facts, [arm(1), arm(2)], new Set(keys))).toBe(id);
+    expect(sweepId(facts, [arm(1), arm(1), arm(2)], keys)).not.toBe(id); // the second arm has the keys of the first
+    expect(sweepId(facts, [arm(1), arm(2)], new Set(['k1', 'k3']))).not.toBe(id);
+    expect(sweepId({ ...facts, llamaCpp: 'b2' }, [arm(1), arm(2)], keys)).not.toBe(id);
   });
 
   test('URLs are shown without password, others refused', () => {

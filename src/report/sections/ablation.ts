@@ -66,7 +66,7 @@ function factsTable(ablation: Ablation, model: ModelResult): Html {
     ['items', `${ablation.items} problems of ${visibleText(ablation.dataset.name)}, each in every arm with the same seed`],
     ['arms', `${sets} ${sets === 1 ? 'set' : 'sets'}, ${arms.length - sets} control draws, and one with nothing edited${short.length === 0 ? '' : `; ${short.length} without all items`}`],
     ['draws per control', `${least}; a rank p-value cannot be below 1 / (draws + 1)`],
-    ['what could be seen', `${detectableText(model)} (when ${percent(detectable.discordance)} of them change outcome, as in the median arm)`],
+    ['what could be seen', `${detectableText(model)} (when ${percent(detectable.discordance)} of them change outcome, as in the median set)`],
     ['edits', `${edited} values written, ${expected} demanded${edited === expected ? '' : ': THESE DIFFER'}`],
     ...(model.early === null || model.early === undefined ? [] : [['early decision', `a set ends when its p is at most ${model.early.levels.map((level) => pText(level)).join(', ')} after ${model.early.looks.join(', ')} items (${visibleText(model.early.spending)}, α ${model.early.alpha} over ${model.early.comparisons} sets)`] as const]),
     ...(model.parked === undefined || model.parked.length === 0 ? [] : [['given up', `${model.parked.length} pairs of arm and item failed again and again and are in no number: ${model.parked.slice(0, 5).map(({ arm, item, reason }) => `${visibleText(arm)} on ${visibleText(item)} (${visibleText(reason)})`).join('; ')}${model.parked.length > 5 ? '; …' : ''}`] as const]),
