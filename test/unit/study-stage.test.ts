@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { parseStudy } from '../../src/report/parse.js';
 import type { DatasetResult, Estimate, LayerResult, Study } from '../../src/report/schema.js';
 import { chooseLayer } from '../../src/study/evaluate.js';
 import { studyFindings } from '../../src/study/findings.js';
@@ -65,7 +66,7 @@ describe('runStage', () => {
   });
 });
 
-const fixture = (): Study => JSON.parse(readFileSync(new URL('../fixtures/report/study.json', import.meta.url), 'utf8')) as Study;
+const fixture = (): Study => parseStudy(JSON.parse(readFileSync(new URL('../fixtures/report/study.json', import.meta.url), 'utf8')), 'study.json');
 const estimate = (value: number | null, low = value === null ? null : value - 0.05, high = value === null ? null : value + 0.05): Estimate => ({ value, low, high, n: 120 });
 
 describe('chooseLayer', () => {
