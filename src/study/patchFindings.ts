@@ -9,6 +9,9 @@ import { strongestCells } from './patchMaps.js';
 /** Level at which a cell is called beyond chance, after the adjustment for all cells of its map. */
 const ALPHA = 0.05;
 
+/** Share of an effect from which that of another pair's activations is called the same. */
+const AS_MUCH = 0.8;
+
 export const METRIC_NAMES: Readonly<Record<PatchMetric, string>> = {
   'logit-diff': 'logit difference', probability: 'probability of the answer', kl: 'KL(clean ‖ patched)',
 };
@@ -34,6 +37,9 @@ export function cellText(map: PatchMapResult, cell: PlacedCell): string {
   return `layer ${cell.layer}, ${columnName(map, cell.column)}: ${withInterval(cell.effect, (x) => fixed(x, 2))}${p}${control}`;
 }
 
+/** Another pair's activations do nearly the same, so that the effect says nothing of what this pair's held. */
+const asMuch = ({ effect, control }: PlacedCell): boolean => control !== null && effect.value !== null && control * Math.sign(effect.value) >= AS_MUCH * Math.abs(effect.value) && effect.value !== 0;
+
 function mapFinding(map: PatchMapResult, metric: PatchMetric): string | undefined {
   const result = map.metrics.find((entry) => entry.metric === metric);
   const [strongest] = strongestCells(map, metric);
@@ -41,7 +47,7 @@ function mapFinding(map: PatchMapResult, metric: PatchMetric): string | undefine
     return `${mapName(map)}: no pair has a gap between clean and corrupted that could be restored (${METRIC_NAMES[metric]}).`;
   }
   const cells = result.cells.flat().filter(({ effect }) => effect.value !== null).length;
-  const text = `the largest ${EFFECT_NAMES[map.mode]} is at ${cellText(map, strongest)}`;
+  const text = `the largest ${EFFECT_NAMES[map.mode]} is at ${cellText(map, strongest)}${asMuch(strongest) ? ', as much: either anything put in there does that, or the two pairs are alike' : ''}`;
   if (result.leastP === null) {
     return `${mapName(map)}: ${text}. One pair only: no interval and no test.`;
   }

@@ -39,11 +39,16 @@ export interface PatchPlan {
   readonly seed: number;
 }
 
-/** The maps of a plan, position maps first. */
+/** The maps of a plan, position maps first. Errors: INVALID_ARGUMENT for a position that no prompt has. */
 export function planMaps(plan: PatchPlan, pairs: readonly PatchPair[]): PatchMap[] {
   const { modes, sites, layers, offsets, groups, groupPositions } = plan;
   const each = modes.flatMap((mode) => sites.map((site) => ({ mode, site, layers })));
   const columns = offsets === 'all' ? positionOffsets(pairs) : offsets;
+  const longest = Math.max(...pairs.map(({ clean }) => clean.length));
+  const outside = columns?.find((offset) => offset >= longest || offset < -longest);
+  if (outside !== undefined) {
+    throw invalidArgument('positions', `positions that a prompt has (${-longest}..${longest - 1})`, outside);
+  }
   return [
     ...(columns === undefined ? [] : each.map((base): PatchMap => ({ ...base, kind: 'positions', offsets: columns }))),
     ...each.flatMap((base): PatchMap[] => {

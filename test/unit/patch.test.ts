@@ -17,7 +17,8 @@ import { probeStage } from '../../src/study/analyse.js';
 import { PROBE_DEFAULTS } from '../../src/study/options.js';
 import { neuronGroups, parseGroups } from '../../src/study/patchGroups.js';
 import { metricMap } from '../../src/study/patchMaps.js';
-import { controlPairs } from '../../src/study/patching.js';
+import { patchFindings } from '../../src/study/patchFindings.js';
+import { controlPairs, planMaps } from '../../src/study/patching.js';
 import { mulberry32 } from '../../src/util/random.js';
 import { saveTensors } from '../../src/util/safetensors.js';
 
@@ -83,6 +84,13 @@ describe('cells', () => {
   test('columns count from the start where pairs are equally long, else from the end', () => {
     expect(positionOffsets([own, own])).toEqual([0, 1, 2, 3, 4]);
     expect(positionOffsets([own, long])).toEqual([-7, -6, -5, -4, -3, -2, -1]);
+  });
+
+  test('a column that no prompt has is refused', () => {
+    const plan = { modes: ['denoising'], sites: ['residPost'], layers: [0], groupPositions: 'all', control: false, seed: 1 } as const;
+    expect(planMaps({ ...plan, offsets: [6, -7] }, [own, long])).toHaveLength(1);
+    expect(() => planMaps({ ...plan, offsets: [0, 7] }, [own, long])).toThrow('positions: expected positions that a prompt has (-7..6), got 7');
+    expect(() => planMaps({ ...plan, offsets: [-8] }, [own, long])).toThrow('got -8');
   });
 
   test('a position that a prompt does not have is no cell; sources are aligned at the end', () => {
@@ -230,6 +238,22 @@ describe('maps', () => {
     expect(effect).toMatchObject({ value: 0.625, n: 3 });
     expect((effect?.low ?? 1) < 0.625 && (effect?.high ?? 0) > 0.625).toBe(true);
     expect(found.cells[0]?.[0]?.p).toBe(1);
+  });
+});
+
+describe('findings', () => {
+  const cell = (value: number, control: number | null): object => ({ raw: value, effect: { value, low: null, high: null, n: 3 }, p: 1, control });
+  const finding = (value: number, control: number | null): string | undefined => {
+    const map = { kind: 'positions', mode: 'denoising', site: 'residPost', layers: [0], positions: null, columns: [{ name: '2', offset: 2, token: null, neurons: null }], metrics: [{ metric: 'logit-diff', pairs: 3, leftOut: 0, leastP: 0.25, cells: [[cell(value, control)]] }] };
+    return patchFindings({ maps: [map], pairs: [], metric: 'logit-diff', skipped: [] } as unknown as Parameters<typeof patchFindings>[0])[1];
+  };
+
+  test('an effect that another pair has as well is called that', () => {
+    expect(finding(1, 1.1)).toContain("another prompt's activations: 1.10, as much");
+    expect(finding(-1, -0.9)).toContain('as much');
+    for (const [value, control] of [[1, 0.5], [1, null], [1, -2], [0, 0]] as const) {
+      expect(finding(value, control)).not.toContain('as much');
+    }
   });
 });
 
