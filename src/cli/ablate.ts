@@ -17,7 +17,7 @@ import type { ArmGrid, ArmPlan } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
-import { STUDY_FILES } from '../study/study.js';
+import { STUDY_FILES } from '../study/studyFiles.js';
 import { heldOutPart } from '../study/sweepStage.js';
 import type { PairRunOptions } from '../study/sweepRun.js';
 import { runPairs } from '../study/sweepRun.js';

@@ -1,5 +1,5 @@
 /** Flags of a study's sections beside probes, ranking and sweep. */
-import { SECTIONS } from '../report/sectionsSchema.js';
+import { SECTIONS, STUDY_SECTIONS } from '../report/sectionsSchema.js';
 import { formatSplitter, parseSplitter } from '../rpe/steps.js';
 import type { SectionChoice } from '../study/sectionChoice.js';
 import { SECTION_DEFAULTS } from '../study/sectionChoice.js';
@@ -13,7 +13,7 @@ const d = SECTION_DEFAULTS;
 
 /** Options of {@link readSectionChoice}. */
 export const SECTION_OPTIONS: OptionTable = {
-  sections: { type: 'string', group: GROUP, describe: `some of ${SECTIONS.join(', ')}, comma separated, or all: what the commands of these names do, small; default none` },
+  sections: { type: 'string', group: GROUP, describe: `some of ${STUDY_SECTIONS.join(', ')}, comma separated, or all: what the commands of these names do, small; default none` },
   'sections-datasets': { type: 'string', group: GROUP, describe: 'short names (as in the output folder) of the data sets that get them, comma separated; default all' },
   steps: { type: 'string', group: GROUP, describe: `what ends a step: line, blank-line, sentence, regex:PATTERN or tokens:N; default ${formatSplitter(d.steps)}` },
   'values-trajectories': { type: 'string', group: GROUP, describe: `trajectories whose steps are valued; default ${d.trajectories}` },
@@ -27,8 +27,10 @@ export const SECTION_OPTIONS: OptionTable = {
 /** Which sections, and how large. Errors: UsageError naming the flag. */
 export function readSectionChoice(flags: Flags): SectionChoice {
   const steps = flags.text('steps');
+  const given = flags.text('sections') === 'all' ? STUDY_SECTIONS : (readNames(flags, 'sections', STUDY_SECTIONS) ?? d.names);
   return {
-    names: flags.text('sections') === 'all' ? SECTIONS : (readNames(flags, 'sections', SECTIONS) ?? d.names),
+    names: SECTIONS.filter((name) => given.includes(name)),
+    transfer: given.some((name) => name === 'transfer'),
     datasets: flags.text('sections-datasets')?.split(',').map((name) => name.trim()),
     steps: steps === undefined ? d.steps : asUsage(() => parseSplitter(steps)),
     trajectories: flags.integer('values-trajectories', 1) ?? d.trajectories,

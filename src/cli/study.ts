@@ -4,9 +4,10 @@ import { QUANTIZATION_TYPES } from '../model/quantize.js';
 import { renderSummary } from '../report/summary.js';
 import type { Study } from '../report/schema.js';
 import type { StudyOptions } from '../study/study.js';
-import { STUDY_FILES, runStudy } from '../study/study.js';
+import { addTransfer, runStudy } from '../study/study.js';
+import { STUDY_FILES } from '../study/studyFiles.js';
 import type { QuantizeSettings } from '../study/transferQuantized.js';
-import { TRANSFER_FILE, makeCopies, runQuantized } from '../study/transferQuantized.js';
+import { makeCopies, runQuantized } from '../study/transferQuantized.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
@@ -73,16 +74,18 @@ function stageLine({ stage, dataset, seconds, reused }: Study['durations'][numbe
 async function run(given: StudyOptions, quantize: QuantizeSettings, io: Io): Promise<void> {
   const options: StudyOptions = { ...given, onStage: (stage, note) => (io.json ? io.line({ stage: { ...stage, note } }) : io.summary(stageLine(stage, note))) };
   await makeCopies(options, quantize); // first: a model that cannot be quantized is known before anything takes time
-  const study = await runStudy(options);
-  const transfer = quantize.types.length === 0 ? undefined : await runQuantized(options, quantize);
+  const copies = quantize.types.length > 0; // they are compared with the data sets after the study
+  const alone = await runStudy(copies ? { ...options, sections: { ...options.sections, transfer: false } } : options);
+  const study = copies ? await addTransfer(options.directory, alone, await runQuantized(options, quantize)) : alone;
+  const { transfer } = study;
   io.progress.stop();
   const paths = { study: join(options.directory, STUDY_FILES.study), report: join(options.directory, STUDY_FILES.report) };
   if (io.json) {
-    io.line({ summary: { ...paths, findings: study.findings, ...(transfer === undefined ? {} : { transfer: transfer.findings }) } });
+    io.line({ summary: { ...paths, findings: study.findings, ...(transfer === null ? {} : { transfer: transfer.findings }) } });
   } else {
     io.out(`\n${renderSummary(study)}\n\nresults  ${paths.study}\nreport   ${paths.report}`);
-    if (transfer !== undefined) {
-      io.out(`${transferTables(transfer).join('\n')}\n\n${join(options.directory, TRANSFER_FILE)}`);
+    if (transfer !== null) {
+      io.out(`${transferTables(transfer).join('\n')}\n\n${join(options.directory, STUDY_FILES.transfer)}`);
     }
   }
 }

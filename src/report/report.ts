@@ -12,6 +12,7 @@ import { overviewSection, selfTestSection } from './sections/overview.js';
 import { provenanceSection } from './sections/provenance.js';
 import { pruningSection } from './sections/pruning.js';
 import { rolloutSection } from './sections/rollout.js';
+import { transferSection } from './sections/transfer.js';
 import { tokensSection } from './sections/tokens.js';
 import { visibleText } from './text.js';
 
@@ -37,7 +38,7 @@ function contents(study: Study): Html {
       return html`<ul><li><a href="#d${i}"><strong>${visibleText(name)}</strong></a></li>${own.map(([id, text]) => html`<li><a href="#d${i}-${id}">${text}</a></li>`)}</ul>`;
     },
   );
-  return html`<nav aria-label="Contents"><ul><li><a href="#findings">Findings</a></li><li><a href="#self-test">Self-test</a></li><li><a href="#provenance">Provenance</a></li></ul>${sets}</nav>`;
+  return html`<nav aria-label="Contents"><ul><li><a href="#findings">Findings</a></li><li><a href="#self-test">Self-test</a></li>${study.transfer === null ? null : html`<li><a href="#transfer">Transfer</a></li>`}<li><a href="#provenance">Provenance</a></li></ul>${sets}</nav>`;
 }
 
 /**
@@ -52,6 +53,7 @@ export async function renderReport(study: Study): Promise<string> {
   const body = html`${overviewSection(study)}
 ${selfTestSection(study)}
 ${datasets}
+${study.transfer === null ? null : await transferSection(study.transfer)}
 ${provenanceSection(study)}`;
   return renderPage({ title: visibleText(study.title), kind: 'study', contents: contents(study), body });
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ablationSchema } from './ablationSchema.js';
 import { NO_SECTIONS, sectionsSchema } from './sectionsSchema.js';
+import { transferSchema } from './transferSchema.js';
 
 export const STUDY_FORMAT = 'rewardlens.study';
 export const STUDY_VERSION = 2;
@@ -166,6 +167,8 @@ export const studySchema = z.object({
     checks: z.array(z.object({ name: z.string(), passed: z.boolean(), expected: z.string(), observed: z.string() })),
   }),
   datasets: z.array(datasetResult),
+  /** How value neurons and probes carry over between data sets (and quantized copies), as in transfer.json; null when that was not compared. */
+  transfer: transferSchema.nullable().default(null),
   /** Headline findings in words, one sentence each, the plain truth first. */
   findings: z.array(z.object({ dataset: z.string().nullable(), text: z.string() })),
   /** Wall seconds per stage, 0 for one that was taken from an earlier run. */

@@ -9,6 +9,8 @@ import { valuesSchema } from './valuesSchema.js';
 /** Names in the order in which they are made. */
 export const SECTIONS = ['values', 'dopamine', 'interplay', 'confidence', 'search'] as const;
 export type SectionName = (typeof SECTIONS)[number];
+/** What `--sections` takes: the comparison of data sets with each other is one of the study, not of a data set. */
+export const STUDY_SECTIONS = [...SECTIONS, 'transfer'] as const;
 
 export const sectionsSchema = z.object({
   /** Each as in the file of its command; null when it was not made. */

@@ -2,6 +2,7 @@
 import { bestBaseline, bestLayer, inputCount, neededInputs, pruningOf } from './facts.js';
 import { fixed, percent, seconds, shareText, signed, withInterval } from './format.js';
 import type { ModelResult } from './ablationSchema.js';
+import { transferSentence } from './applyFacts.js';
 import { dopamineRivals } from './dopamineFacts.js';
 import type { DatasetResult, Estimate, Place, Study } from './schema.js';
 import { PLACES } from './schema.js';
@@ -85,6 +86,20 @@ function sectionLines({ sections }: DatasetResult): string[] {
   return [...lines, ...(left.length === 0 ? [] : [`  left out: ${left.join(', ')} (the report says why)`])].map((line) => cut(line, WIDTH));
 }
 
+/** A sentence in lines that fit, all but the first indented. */
+function wrapped(text: string): string[] {
+  const lines: string[] = [];
+  for (const word of visibleText(text).split(' ')) {
+    const line = lines.at(-1);
+    if (line !== undefined && [...line, ...word].length < WIDTH) {
+      lines[lines.length - 1] = `${line} ${word}`;
+    } else {
+      lines.push(line === undefined ? word : `  ${word}`);
+    }
+  }
+  return lines;
+}
+
 function block(dataset: DatasetResult): string[] {
   const best = bestLayer(dataset);
   const { rollout, split } = dataset;
@@ -116,5 +131,6 @@ export function renderSummary(study: Study): string {
   const passed = selfTest.checks.filter((check) => check.passed).length;
   const failed = selfTest.checks.filter((check) => !check.passed).map(({ name, expected, observed }) => cut(`  failed: ${name}: expected ${expected}, observed ${observed}`, WIDTH));
   const head = `Self-test ${selfTest.passed ? 'passed' : 'FAILED'}: ${passed} of ${selfTest.checks.length} checks, ${seconds(selfTest.seconds)}`;
-  return [[head, ...failed], ...study.datasets.map(block)].map((lines) => lines.join('\n')).join('\n\n');
+  const transfer = study.transfer === null ? [] : [wrapped(transferSentence(study.transfer))];
+  return [[head, ...failed], ...study.datasets.map(block), ...transfer].map((lines) => lines.join('\n')).join('\n\n');
 }

@@ -2,7 +2,7 @@
 import { fixed, withInterval as interval, shareText, signed } from '../report/format.js';
 import { SHUFFLED, TOLERANCE, bestBaseline, bestLayer, neededInputs, pruningOf, side } from '../report/facts.js';
 import type { Band, DatasetResult, Estimate, Place, Study } from '../report/schema.js';
-import { searchSentence } from '../report/applyFacts.js';
+import { searchSentence, transferSentence } from '../report/applyFacts.js';
 import { dopaminePruningSentence, dopamineSentence, interplaySentence, surpriseSentence, valuesSentence } from '../report/dopamineFacts.js';
 import { sweepSentence } from '../report/sweepFacts.js';
 
@@ -115,14 +115,15 @@ function sectionFindings({ sections: { values, dopamine, interplay, confidence, 
   ];
 }
 
-/** Findings of a study: self-test, then each data set. */
-export function studyFindings(selfTest: Study['selfTest'], datasets: readonly DatasetResult[]): Study['findings'] {
+/** Findings of a study: self-test, transfer between its folders, then each data set. */
+export function studyFindings(selfTest: Study['selfTest'], datasets: readonly DatasetResult[], transfer: Study['transfer'] = null): Study['findings'] {
   const failed = selfTest.checks.filter(({ passed }) => !passed);
   const first = selfTest.passed
     ? { dataset: null, text: 'The self-test passed: planted neurons were found, shuffled rewards and a model without a planted neuron gave chance.' }
     : { dataset: null, text: `The self-test FAILED (${failed.map(({ name }) => name).join('; ')}): do not trust what follows.` };
   return [
     first,
+    ...(transfer === null ? [] : [{ dataset: null, text: transferSentence(transfer) }]),
     ...datasets.flatMap((dataset) =>
       [predictionFinding(dataset), startFinding(dataset), sparsityFinding(dataset), refitFinding(dataset), ablationFinding(dataset), ...sectionFindings(dataset), nullFinding(dataset), lengthFinding(dataset), unknownFinding(dataset)]
         .filter((text) => text !== undefined)

@@ -6,6 +6,8 @@ import type { Splitter } from '../rpe/steps.js';
 /** What can be chosen in a study; the commands of the same names can do all. */
 export interface SectionChoice {
   readonly names: readonly SectionName[];
+  /** Are data sets compared with each other, where there are several? */
+  readonly transfer: boolean;
   /** Short names of the data sets that get them; undefined: all. */
   readonly datasets: readonly string[] | undefined;
   /** What ends a step of values, dopamine, interplay and search. */
@@ -23,7 +25,7 @@ export interface SectionChoice {
 }
 
 /** No sections; those that are named take 5 to 30 s each with a model of the size of the bundled ones. */
-export const SECTION_DEFAULTS: SectionChoice = { names: [], datasets: undefined, steps: { kind: 'line' }, trajectories: 120, continuations: 6, samples: 4, draws: 19, problems: 40, seeds: 1 };
+export const SECTION_DEFAULTS: SectionChoice = { names: [], transfer: false, datasets: undefined, steps: { kind: 'line' }, trajectories: 120, continuations: 6, samples: 4, draws: 19, problems: 40, seeds: 1 };
 
 const NEEDS: Readonly<Record<SectionName, readonly SectionName[]>> = { values: [], dopamine: ['values'], interplay: ['values', 'dopamine'], confidence: [], search: [] };
 

@@ -31,13 +31,14 @@ import { openDataset, openSession, prepareDataset, sampleStage } from './sample.
 import type { SelfTest } from './selfTest.js';
 import { runSelfTest, selfTestInputs } from './selfTest.js';
 import type { Staged } from './stage.js';
+import { STUDY_FILES } from './studyFiles.js';
+import { readTransfer, transferStage } from './transferStage.js';
+import type { Transfer } from '../report/transferSchema.js';
 import { fileHash, runStage } from './stage.js';
 import type { SweepChoice, SweptWork } from './sweepStage.js';
 import { sweepResult, sweepStage } from './sweepStage.js';
 import { makeFolder } from '../util/makeFolder.js';
 
-/** Files of a study's folder; every data set has a folder of its own beside them. */
-export const STUDY_FILES = { study: 'study.json', report: 'report.html', selfTest: 'self-test.json' } as const;
 const SELF_TEST_VERSION = 1;
 
 /** Everything a study needs. */
@@ -127,7 +128,12 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
     await ablateAll(options, ranked, { manifest, model, note });
     await sectionsOfAll(options, ranked, { manifest, model, note });
   });
-  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, { noSweep: (name) => whyNoSweep(options, name), sections: (name) => namesFor(options.sections, name) });
+  const compared = options.sections.transfer && ranked.length > 1;
+  if (compared) {
+    const { seconds, reused } = await transferStage(directory, ranked, options);
+    note('transfer', null, seconds, reused, `${ranked.length} data sets`);
+  }
+  return composeStudy(directory, works.map((work) => work.dataset.name), { manifest, command: options.command, selfTest: test.result, durations }, { noSweep: (name) => whyNoSweep(options, name), transfer: compared, sections: (name) => namesFor(options.sections, name) });
 }
 
 /** Why a data set of this study has no sweep; undefined when it has one. */
@@ -195,11 +201,12 @@ async function sampleAll(options: StudyOptions, works: readonly Work[], note: No
 }
 
 /** Puts a study together from the folders of its data sets, and writes `study.json` and `report.html`. */
-async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, shown: { noSweep: (name: string) => string | undefined; sections: (name: string) => readonly SectionName[] }): Promise<Study> {
+async function composeStudy(directory: string, names: readonly string[], parts: Pick<Study, 'manifest' | 'selfTest' | 'durations'> & { command: readonly string[] }, shown: { noSweep: (name: string) => string | undefined; transfer: boolean; sections: (name: string) => readonly SectionName[] }): Promise<Study> {
   const datasets: DatasetResult[] = [];
   for (const name of names) {
     datasets.push(await datasetResult(join(directory, name), name, { noSweep: shown.noSweep(name), sections: shown.sections(name) }));
   }
+  const transfer = shown.transfer ? await readTransfer(directory) : null;
   const study: Study = {
     format: STUDY_FORMAT,
     version: STUDY_VERSION,
@@ -208,7 +215,8 @@ async function composeStudy(directory: string, names: readonly string[], parts: 
     command: [...parts.command],
     selfTest: parts.selfTest,
     datasets,
-    findings: studyFindings(parts.selfTest, datasets),
+    transfer,
+    findings: studyFindings(parts.selfTest, datasets, transfer),
     durations: parts.durations,
   };
   await writeJson(join(directory, STUDY_FILES.study), study);
@@ -255,6 +263,14 @@ async function onlyDataset(directory: string): Promise<{ name: string; folder: s
   return { name: about?.name ?? 'store', folder: directory };
 }
 
+/** The study with a comparison of its folders that was made after it; writes `study.json` and `report.html` anew. Errors: IO. */
+export async function addTransfer(directory: string, study: Study, transfer: Transfer): Promise<Study> {
+  const whole = { ...study, transfer, findings: studyFindings(study.selfTest, study.datasets, transfer) };
+  await writeJson(join(directory, STUDY_FILES.study), whole);
+  await writeReport(directory, whole);
+  return whole;
+}
+
 /** Writes `report.html`. Errors: IO. */
 export async function writeReport(directory: string, study: Study): Promise<string> {
   const path = join(directory, STUDY_FILES.report);
@@ -276,6 +292,7 @@ export async function reportStage(directory: string, options: WorkOptions): Prom
   for (const { name, folder } of folders) {
     datasets.push(await datasetResult(folder, name, { noSweep: whyBefore(before, name) })); // from the stages: they may have been run again since
   }
+  const transfer = await readTransfer(directory);
   const selfTest = before?.selfTest ?? (await selfTestStage(directory, options)).result;
   const study: Study = {
     format: STUDY_FORMAT,
@@ -285,7 +302,8 @@ export async function reportStage(directory: string, options: WorkOptions): Prom
     command: before?.command ?? ['rewardlens', 'report', directory],
     selfTest,
     datasets,
-    findings: studyFindings(selfTest, datasets),
+    transfer,
+    findings: studyFindings(selfTest, datasets, transfer),
     durations: before?.durations ?? [],
   };
   await writeJson(path, study);

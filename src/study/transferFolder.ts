@@ -20,7 +20,7 @@ import type { ProbedFolder } from './probedFolder.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import { weightMethods } from './rank.js';
 import { shownPlaces } from './evaluate.js';
-import { STUDY_FILES } from './study.js';
+import { STUDY_FILES } from './studyFiles.js';
 
 /** What decides the sets. */
 export interface TransferSettings {

@@ -12,12 +12,12 @@ import { openDataset, openSession, prepareDataset, sampleStage } from './sample.
 import type { Staged } from './stage.js';
 import { fileHash, runStage } from './stage.js';
 import type { StudyOptions } from './study.js';
+import { STUDY_FILES } from './studyFiles.js';
 import { TRANSFER_DEFAULTS, runTransfer } from './transfer.js';
 import { makeFolder } from '../util/makeFolder.js';
 
-/** Folder of the copies inside a study's, and the file of the comparison. */
+/** Folder of the copies inside a study's. */
 export const QUANTIZED_FOLDER = 'quantized';
-export const TRANSFER_FILE = 'transfer.json';
 
 /** What of a study a copy goes through as well. */
 export type CopiedStudy = Pick<StudyOptions, 'directory' | 'model' | 'load' | 'session' | 'sources' | 'rollout' | 'probe' | 'threads' | 'signal' | 'onProgress' | 'onStage'>;
@@ -40,7 +40,7 @@ export async function runQuantized(options: CopiedStudy, settings: QuantizeSetti
     folders.push(...(await sampleCopy(options, type)));
   }
   const transfer = await runTransfer(folders, TRANSFER_DEFAULTS, options);
-  await writeJson(join(options.directory, TRANSFER_FILE), transfer);
+  await writeJson(join(options.directory, STUDY_FILES.transfer), transfer);
   return transfer;
 }
 

@@ -37,7 +37,7 @@ const page = (): string => readFileSync(join(folder, 'report.html'), 'utf8');
 test('all sections: blocks of study.json as their commands wrote them, in the report and in the terminal', async () => {
   const output = await succeeds(STUDY('--sections', 'all', '--steps', 'tokens:6'));
   const own = sections();
-  expect(made()).toEqual(['self-test', 'rollout', 'probe', 'rank', ...SECTIONS]);
+  expect(made()).toEqual(['self-test', 'rollout', 'probe', 'rank', ...SECTIONS]); // and no transfer: there is one data set
   for (const name of ['values', 'dopamine', 'confidence', 'search'] as const) {
     expect(own[name]).toEqual(inFolder(`${name}.json`));
     expect(page()).toContain(`<section id="d0-${name}">`);
@@ -80,6 +80,19 @@ test('what the data do not allow is left out with its reason, and so is what is 
   expect(page()).toContain('Dopamine: left out');
   await succeeds(STUDY('--sections', 'interplay,search', '--steps', 'sentence', '--values-trajectories', '3'));
   expect(made()).toEqual([]); // it is known
+}, 60_000);
+
+test('several data sets are compared with each other, once', async () => {
+  const args = [...STUDY('--sections', 'transfer'), '--dataset', chainedSums.replace('chained-sums', 'multiple-choice')].map((word) => (word === folder ? join(directory, 'two') : word));
+  const two = (): Study => parseStudy(JSON.parse(readFileSync(join(directory, 'two', 'study.json'), 'utf8')), 'study.json');
+  const output = await succeeds(args);
+  expect(two().transfer?.folders.map(({ name }) => name)).toEqual([NAME, 'multiple-choice-train']);
+  expect(two().transfer?.auc).toHaveLength(4);
+  expect(two().findings[1]?.text).toMatch(/^Transfer between 2 folders: /);
+  expect(output).toContain('Transfer between 2 folders');
+  expect(readFileSync(join(directory, 'two', 'report.html'), 'utf8')).toContain('<section id="transfer">');
+  await succeeds(args);
+  expect(two().durations.filter(({ reused }) => !reused)).toEqual([]);
 }, 60_000);
 
 test('without --sections there are none; `rewardlens report` shows all that the folder holds', async () => {

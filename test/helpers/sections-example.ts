@@ -6,6 +6,7 @@ import type { Interplay, InterplayArm } from '../../src/report/interplaySchema.j
 import type { Estimate } from '../../src/report/schema.js';
 import type { SearchResult } from '../../src/report/searchSchema.js';
 import type { Sections } from '../../src/report/sectionsSchema.js';
+import type { Transfer } from '../../src/report/transferSchema.js';
 import type { Values } from '../../src/report/valuesSchema.js';
 
 const near = (value: number, half = 0.1, n = 40): Estimate => ({ value, low: value - half, high: value + half, n });
@@ -151,3 +152,22 @@ const search: SearchResult = {
 
 /** All of them. */
 export const SECTIONS_EXAMPLE: Sections = { values, dopamine, interplay, confidence, search, notes: { values: ['Of 1000 trajectories the steps of the first 120 were valued.'] } };
+
+const folder = (name: string): Transfer['folders'][number] => ({ directory: name, name, dataset: name, model: '/models/<m>.gguf', modelSha256: SHA, quantization: 'Q8_0', seed: 1, site: 'residPost', layers: [0, 1], width: 192, trajectories: 100, heldOut: 20, bestLayer: 1, trajectoriesSha256: SHA });
+const place = (value: number): Transfer['auc'][number]['layers'][number]['auc'] => ({ s0: near(0.5), middle: near(value), last: near(0.5) });
+const cross = (from: number, to: number, value: number): Transfer['auc'][number] => ({ from, to, trajectories: 20, problems: 20, excluded: 3, layers: [0, 1].map((layer) => ({ layer, auc: place(layer === 1 ? value : 0.3), difference: from === to ? null : place(0.9 - value) })) });
+
+/** Two folders: one of the two probes carries over, the value neurons are shared beyond chance alone. */
+export const TRANSFER_EXAMPLE: Transfer = {
+  format: 'rewardlens.transfer',
+  version: 1,
+  rewardlens: '0',
+  ranking: 'l1-zscore',
+  excludeSinks: false,
+  place: 'middle',
+  folders: [folder('a<1>'), folder('b')],
+  overlaps: [{ a: 0, b: 1, share: 0.05, count: 10, layers: [], iou: 0.31, expectedIou: 0.027, p: 0.01, pMatched: 0.2, leastMatched: 0.001 }],
+  auc: [cross(0, 0, 0.9), cross(0, 1, 0.85), cross(1, 0, 0.55), cross(1, 1, 0.9)],
+  incompatible: [],
+  findings: ['a and b, pair by pair.'],
+};

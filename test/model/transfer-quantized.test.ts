@@ -8,7 +8,8 @@ import { probeStage } from '../../src/study/analyse.js';
 import { PROBE_DEFAULTS } from '../../src/study/options.js';
 import { openDataset, openSession, prepareDataset, sampleStage } from '../../src/study/sample.js';
 import type { CopiedStudy } from '../../src/study/transferQuantized.js';
-import { TRANSFER_FILE, runQuantized } from '../../src/study/transferQuantized.js';
+import { STUDY_FILES } from '../../src/study/studyFiles.js';
+import { runQuantized } from '../../src/study/transferQuantized.js';
 import { loadModel } from '../../src/model/model.js';
 import { PLANTED_MODELS, plantedProblems } from '../helpers/planted.js';
 
@@ -49,7 +50,7 @@ test('copies are made, sampled, probed and compared; a second run makes nothing'
   for (const { layers } of transfer.auc) {
     expect(layers.every(({ auc }) => (auc.s0.low ?? 0) > 0.6)).toBe(true);
   }
-  expect(transferSchema.parse(JSON.parse(readFileSync(join(options.directory, TRANSFER_FILE), 'utf8')))).toEqual(transfer);
+  expect(transferSchema.parse(JSON.parse(readFileSync(join(options.directory, STUDY_FILES.transfer), 'utf8')))).toEqual(transfer);
   expect(stages.every(([, reused]) => !reused)).toBe(true);
 
   stages.length = 0;

@@ -20,7 +20,7 @@ const study = (): Study => parseStudy(example(), 'study.json');
 describe('parseStudy', () => {
   test('takes the example as it is; a file without sections is of a study that had none', () => {
     const own = example();
-    expect(study()).toEqual({ ...own, datasets: (own.datasets as Json[]).map((dataset) => ({ ...dataset, sections: NO_SECTIONS })) });
+    expect(study()).toEqual({ ...own, transfer: null, datasets: (own.datasets as Json[]).map((dataset) => ({ ...dataset, sections: NO_SECTIONS })) });
   });
 
   const at = (path: readonly (string | number)[], value: unknown): Json => {

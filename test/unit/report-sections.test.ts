@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { searchSentence } from '../../src/report/applyFacts.js';
+import { searchSentence, shownLayer, transferSentence } from '../../src/report/applyFacts.js';
 import { dopaminePruningSentence, dopamineRivals, dopamineSentence, fewNeurons, interplaySentence, surpriseSentence, valuesSentence } from '../../src/report/dopamineFacts.js';
 import type { Dopamine } from '../../src/report/dopamineSchema.js';
 import type { Interplay } from '../../src/report/interplaySchema.js';
@@ -16,7 +16,7 @@ import { renderSvg } from '../../src/report/svg.js';
 import { renderSummary } from '../../src/report/summary.js';
 import { studyFindings } from '../../src/study/findings.js';
 import { withNeeds } from '../../src/study/sectionChoice.js';
-import { SECTIONS_EXAMPLE } from '../helpers/sections-example.js';
+import { SECTIONS_EXAMPLE, TRANSFER_EXAMPLE } from '../helpers/sections-example.js';
 
 const { dopamine, interplay, search, values } = SECTIONS_EXAMPLE as { [name in keyof Sections]: NonNullable<Sections[name]> };
 const all = (page: string, pattern: RegExp): string[] => [...page.matchAll(pattern)].map((match) => match[1] ?? '');
@@ -136,6 +136,38 @@ describe('words', () => {
     const lines = renderSummary(studyWith(SECTIONS_EXAMPLE)).split('\n');
     ['steps: 480 states', 'dopamine: layer 2, Spearman with large δ 0.41', 'interplay: top-20%-L1-zero-all: agreement 0.70; matched controls 0.90', 'confidence: V(s_0) of 10 neurons', 'search: guided by value 80 %'].forEach((text) => expect(lines.filter((line) => line.includes(text))).toHaveLength(1));
     expect(lines.filter((line) => [...line].length > 100)).toEqual([]);
+  });
+});
+
+describe('transfer between data sets', () => {
+  const study = (): Study => parseStudy({ ...(JSON.parse(readFileSync(new URL('../fixtures/report/study.json', import.meta.url), 'utf8')) as object), transfer: TRANSFER_EXAMPLE }, 'study.json');
+
+  test('one section with two heat maps, numbers as tables, folders by number', async () => {
+    const page = await renderReport(study());
+    const section = /<section id="transfer">[^]*?<\/section>/.exec(page)?.[0] ?? '';
+    expect(page).toContain('href="#transfer"');
+    expect(section.match(/<svg /g)).toHaveLength(2);
+    expect(section).toContain('[1] a&lt;1&gt;');
+    expect(section).toMatch(/a&lt;1&gt; and b<\/th><td[^>]*>10<\/td><td[^>]*>0\.310<\/td><td[^>]*>0\.027<\/td><td[^>]*>0\.01<\/td><td[^>]*>0\.2</);
+    expect(section).toMatch(/0\.85 \[0\.75, 0\.95\]<\/td><td[^>]*>\+0\.05 \[−0\.05, \+0\.15\]/); // at the layer where the row is best
+    expect(section).not.toMatch(/NaN|undefined|<m>/);
+    expect(await renderReport({ ...study(), transfer: null })).not.toContain('id="transfer"');
+  });
+
+  test('in words: the sentence leads the findings of the study and ends the terminal’s, in lines that fit', () => {
+    const sentence = 'Transfer between 2 folders: in 0 of 1 comparisons (pairs × shares) value neurons are shared beyond chance and beyond their magnitudes, in 1 more beyond chance alone; 1 of 2 probes are above chance on another folder\'s held-out problems, 1 worse than that folder\'s own.';
+    expect(transferSentence(TRANSFER_EXAMPLE)).toBe(sentence);
+    const { selfTest, datasets, transfer } = study();
+    expect(studyFindings(selfTest, datasets, transfer)[1]).toEqual({ dataset: null, text: sentence });
+    const lines = renderSummary(study()).split('\n');
+    expect(lines.slice(-3).join(' ').replace(/ +/g, ' ')).toBe(sentence);
+    expect(lines.filter((line) => [...line].length > 100)).toEqual([]);
+  });
+
+  test('a probe is shown where its own folder is best, or at the first layer that both have', () => {
+    const [own] = TRANSFER_EXAMPLE.auc as [(typeof TRANSFER_EXAMPLE)['auc'][number]];
+    expect(shownLayer(TRANSFER_EXAMPLE, own)?.layer).toBe(1);
+    expect(shownLayer(TRANSFER_EXAMPLE, { ...own, layers: own.layers.slice(0, 1) })?.layer).toBe(0);
   });
 });
 

@@ -10,19 +10,20 @@ describe('flags of a study’s sections', () => {
   test('none unless named', () => {
     expect(read({})).toEqual(SECTION_DEFAULTS);
     expect(SECTION_DEFAULTS.names).toEqual([]);
-    expect(read({ sections: 'all' }).names).toEqual(SECTIONS);
-    expect(read({ sections: 'search, values' }).names).toEqual(['search', 'values']);
+    expect(read({ sections: 'all' })).toMatchObject({ names: SECTIONS, transfer: true });
+    expect(read({ sections: 'search, values' })).toMatchObject({ names: ['values', 'search'], transfer: false });
+    expect(read({ sections: 'transfer' })).toMatchObject({ names: [], transfer: true });
   });
 
   test('every flag is read', () => {
     const given = { sections: 'search', 'sections-datasets': 'a, b', steps: 'tokens:5', 'values-trajectories': '7', 'values-continuations': '3', 'confidence-samples': '0', 'interplay-draws': '4', 'search-problems': '5', 'search-seeds': '2' };
     const choice = read(given);
-    expect(choice).toEqual({ names: ['search'], datasets: ['a', 'b'], steps: { kind: 'tokens', count: 5 }, trajectories: 7, continuations: 3, samples: 0, draws: 4, problems: 5, seeds: 2 });
+    expect(choice).toEqual({ names: ['search'], transfer: false, datasets: ['a', 'b'], steps: { kind: 'tokens', count: 5 }, trajectories: 7, continuations: 3, samples: 0, draws: 4, problems: 5, seeds: 2 });
     expect([namesFor(choice, 'b'), namesFor(choice, 'c'), namesFor({ ...choice, datasets: undefined }, 'c')]).toEqual([['search'], [], ['search']]);
   });
 
   test.each([
-    [{ sections: 'values,all' }, '--sections: expected some of values, dopamine, interplay, confidence, search, got "all"'],
+    [{ sections: 'values,all' }, '--sections: expected some of values, dopamine, interplay, confidence, search, transfer, got "all"'],
     [{ steps: 'word' }, /steps/],
     [{ 'values-trajectories': '0' }, '--values-trajectories: expected an integer ≥ 1, got "0"'],
     [{ 'confidence-samples': '-1' }, '--confidence-samples'],
