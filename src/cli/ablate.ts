@@ -18,7 +18,7 @@ import { planArms } from '../study/armPlan.js';
 import type { DatasetSource, Prepared, RolloutSettings } from '../study/sample.js';
 import { openDataset, openSession, prepareDataset } from '../study/sample.js';
 import { STUDY_FILES } from '../study/studyFiles.js';
-import { heldOutPart } from '../study/sweepStage.js';
+import { heldOutPart, seenNotes } from '../study/sweepStage.js';
 import type { PairRunOptions } from '../study/sweepRun.js';
 import { runPairs } from '../study/sweepRun.js';
 import { duration, printPlan } from './ablatePlan.js';
@@ -113,16 +113,17 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
     const whole = await prepareDataset(model, dataset, flags.source);
     const prepared = flags.heldOutFrom === undefined ? whole : (await heldOutPart(flags.heldOutFrom, whole)).part;
     const plan = await planArms(flags.from, flags.grid, { files: model.files, ...model.info }, { threads: flags.session.threads ?? 0, signal: io.signal });
-    facts ??= { prepared, grid: plan.grid, settings: flags.settings };
+    const notes = [...plan.notes, ...(await chosenBy(flags, prepared))];
+    facts ??= { prepared, grid: plan.grid, settings: flags.settings, notes };
     if (flags.models.length > 1) {
       io.summary(`model ${m + 1} of ${flags.models.length}: ${names[m]}`);
     }
     await using session = openSession(model, [prepared], { ...flags.settings, samples: plan.arms.length }, flags.session);
     if (flags.plan) {
-      await printPlan(session, prepared, plan, flags.settings, io);
+      await printPlan(session, prepared, { ...plan, notes }, flags.settings, io);
       continue;
     }
-    announce(plan, prepared, flags, io);
+    announce({ ...plan, notes }, prepared, flags, io);
     const work: Work = { session, prepared, arms: plan.arms, flags, io };
     if (flags.run.shard !== undefined) {
       await runPart(work, flags.run.shard);
@@ -136,6 +137,12 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
     printAblation(result, join(flags.output, ABLATION_FILE), io);
     refuseParked(finished.flatMap(({ parked }) => parked), flags);
   }
+}
+
+/** What is to be said of problems that ranked the neurons. */
+async function chosenBy({ from, heldOutFrom, grid }: AblateFlags, { problems }: Prepared): Promise<string[]> {
+  const ranked = grid.groups.includes('top') || grid.groups.includes('bottom');
+  return from === undefined || heldOutFrom !== undefined || !ranked ? [] : seenNotes(from, problems);
 }
 
 /** Base names of the files where they differ, else whole paths. */

@@ -10,7 +10,7 @@ import { visibleText } from './text.js';
 /** The report of a sweep as one HTML file: no network, no other files. Equal sweeps give equal bytes. Cost: 20 to 80 ms per setting. */
 export async function renderAblationReport(ablation: Ablation): Promise<string> {
   const { dataset, models } = ablation;
-  const section = await ablationSection(ablation, 'sweep');
+  const section = await ablationSection(ablation, 'sweep', ablation.notes);
   const body = html`<section><h2>Data set: ${visibleText(dataset.name)}</h2>
 ${section}</section>
 <section id="provenance"><h2>Provenance</h2>

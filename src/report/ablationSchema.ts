@@ -189,6 +189,8 @@ export const ablationSchema = z.object({
   maxTokens: z.number().int(),
   sampling: z.record(z.string(), z.unknown()),
   seed: z.number().int(),
+  /** What qualifies the sets: fewer draws than asked for, overlaps, bad matches, problems that chose the neurons. Sentences. */
+  notes: z.array(z.string()).optional(),
   models: z.array(modelResult),
 });
 /** Contents of `ablate.json`. */

@@ -90,10 +90,12 @@ export interface SweepFacts {
   readonly prepared: Prepared;
   readonly grid: ArmGrid;
   readonly settings: SweepSettings;
+  /** What qualifies the sets, in sentences. */
+  readonly notes?: readonly string[];
 }
 
 /** Writes `ablate.json`, `ablate.parquet` (one row per model, arm and item) and `arms.parquet` into `directory`. Errors: IO. */
-export async function saveAblation(directory: string, models: readonly ModelRun[], { prepared, grid, settings }: SweepFacts): Promise<Ablation> {
+export async function saveAblation(directory: string, models: readonly ModelRun[], { prepared, grid, settings, notes = [] }: SweepFacts): Promise<Ablation> {
   const { name, source, sha256 } = prepared.dataset;
   const result: Ablation = {
     format: ABLATION_FORMAT,
@@ -104,6 +106,7 @@ export async function saveAblation(directory: string, models: readonly ModelRun[
     maxTokens: settings.maxTokens,
     sampling: { ...settings.sampling },
     seed: settings.seed,
+    ...(notes.length === 0 ? {} : { notes: [...notes] }),
     models: models.map((model) => model.result),
   };
   await writeJson(join(directory, ABLATION_FILE), result);

@@ -36,12 +36,18 @@ export interface Evidence {
   readonly foreign: boolean;
 }
 
+interface Value {
+  readonly value: number | null;
+}
+/** The base's value over the arm's own items, which may be fewer than the base has; absolute, as a difference may be rounded to just below 0. */
+const before = (now: Value, change: Value | null): number | null => (now.value === null || change === null || change.value === null ? null : Math.abs(now.value - change.value));
+
 /** The verdict on one value set. */
 export function verdictOf(arm: ArmResult, evidence: Evidence): Verdict {
   const { base, comparisons, foreign } = evidence;
   const { kind, reason } = decide(arm, evidence);
   const [low, high] = [arm.change?.low ?? null, arm.change?.high ?? null];
-  const facts = `accuracy ${percent(base.accuracy.value)} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${signed(low)}, ${signed(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
+  const facts = `accuracy ${percent(before(arm.accuracy, arm.change))} → ${percent(arm.accuracy.value)}, ${points(arm.change?.value ?? null)} [${signed(low)}, ${signed(high)}], McNemar p ${pText(arm.p ?? 1)}${arm.pHolm === null ? '' : `, ${pText(arm.pHolm)} after Holm`}${arm.status === 'decided' ? `, decided early after ${arm.items} items` : ''}`;
   const controls = comparisons.map(
     ({ control, draws, spread, rankP, rankPHolm }) => `${draws} ${control} ${draws === 1 ? 'set' : 'sets'}: ${points(spread.mean)} on average, rank p ${pText(rankP)}${rankPHolm === null || rankPHolm === rankP ? '' : `, ${pText(rankPHolm)} after Holm`}`,
   );
@@ -124,14 +130,14 @@ function warningsOf(arm: ArmResult, base: ArmResult, foreign: boolean): string[]
   const moved = (change: { value: number | null; low: number | null; high: number | null } | null, least: number): boolean =>
     change !== null && Math.abs(change.value ?? 0) >= least && (change.low === null || change.high === null || change.low > 0 || change.high < 0);
   if (moved(ended.change, LARGE_CHANGE.ended)) {
-    warnings.push(`${percent(base.ended.share.value)} of the completions ended by themselves without the edit, ${percent(ended.share.value)} with it: the loss may be one of stopping, not of answering.`);
+    warnings.push(`${percent(before(ended.share, ended.change))} of the completions ended by themselves without the edit, ${percent(ended.share.value)} with it: the loss may be one of stopping, not of answering.`);
   }
   if (moved(tokens.change, LARGE_CHANGE.length * (base.tokens.mean ?? 0)) && tokens.mean !== null) {
-    warnings.push(`completions have ${tokens.mean.toFixed(1)} tokens on average, ${(base.tokens.mean ?? 0).toFixed(1)} without the edit.`);
+    warnings.push(`completions have ${tokens.mean.toFixed(1)} tokens on average, ${(before({ value: tokens.mean }, tokens.change) ?? 0).toFixed(1)} without the edit.`);
   }
   if (moved(unparsable.change, LARGE_CHANGE.unparsable) && (unparsable.change?.value ?? 0) > 0) {
     const rest = withoutUnparsable === null ? '' : `: without them the change is ${points(withoutUnparsable.change.value)} (p ${pText(withoutUnparsable.p)}, ${withoutUnparsable.items} items)`;
-    warnings.push(`${percent(unparsable.share.value)} of the answers could not be judged, ${percent(base.unparsable.share.value)} without the edit${rest}.`);
+    warnings.push(`${percent(unparsable.share.value)} of the answers could not be judged, ${percent(before(unparsable.share, unparsable.change))} without the edit${rest}.`);
   }
   if (!foreign && neutral !== null && base.neutral !== null && neutral.perplexity >= LARGE_PERPLEXITY * base.neutral.perplexity) {
     warnings.push(`perplexity on the neutral text goes from ${base.neutral.perplexity.toPrecision(3)} to ${neutral.perplexity.toPrecision(3)}: the edit harms language as such.`);

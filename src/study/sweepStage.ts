@@ -117,6 +117,15 @@ export async function heldOutPart(directory: string, prepared: Prepared, most = 
   return { part: { ...prepared, problems: some, promptLengths: Int32Array.from(some, (problem) => prepared.prompt(problem).tokens.length) }, heldOut: problems.length };
 }
 
+/** Says how many problems chose the neurons, if any: a sentence for a sweep of all of them. Errors: those of {@link openProbed}. */
+export async function seenNotes(directory: string, problems: readonly Problem[]): Promise<string[]> {
+  await using folder = await openProbed(directory);
+  const { store, data, split } = folder;
+  const trained = new Set([...split.train, ...split.validation].map((i) => store.trajectories[data.entries[i] as number]?.problem));
+  const seen = problems.filter(({ id }) => trained.has(id)).length;
+  return seen === 0 ? [] : [`Problems: ${seen} of ${problems.length} have the ids of problems that the probes were trained on, and so chose the neurons; with --held-out the others alone are used.`];
+}
+
 function itemsNote(used: number, heldOut: number): string {
   const few = used < 50 ? ' Few: only large changes can be seen.' : '';
   return used < heldOut ? `Items: the first ${used} of ${heldOut} held-out problems.${few}` : `Items: all ${heldOut} held-out problems.${few}`;

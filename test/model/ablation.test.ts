@@ -75,7 +75,8 @@ describe('a planted causal neuron', () => {
       common = prepared;
     }
     const grid = { layers: [1], shares: [1 / WIDTH], kinds: ['zero'], positions: ['all'], groups: ['top', 'matched'], draws: 19, method: 'linear', excludeSinks: false, seed: 5 } as const;
-    const saved = await saveAblation(directory, runs, { prepared: common as Prepared, grid: grid, settings: SETTINGS });
+    const saved = await saveAblation(directory, runs, { prepared: common as Prepared, grid: grid, settings: SETTINGS, notes: ['few draws.'] });
+    expect(saved.notes).toEqual(['few draws.']);
     const read: unknown = JSON.parse(await readFile(join(directory, ABLATION_FILE), 'utf8'));
     expect(ablationSchema.parse(read)).toEqual(read);
     expect(read).toEqual(JSON.parse(JSON.stringify(saved)));

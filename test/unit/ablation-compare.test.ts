@@ -124,6 +124,12 @@ describe('verdicts', () => {
     expect(kindOf([base, arm('top', first(90, 100)), ...controls('matched', first(58, 100), 19)], 100)).toBe('raised');
   });
 
+  test('a set that ended early stands beside the base on the same items', () => {
+    const early = [base, { ...arm('top', first(20, 40)), decided: true }, ...controls('matched', first(40, 40), 19)];
+    const { verdicts } = judgeArms(early, { items: 100, resamples: 100, early: { level: 0.04 } });
+    expect(verdicts[0]?.text).toContain('accuracy 100.0 % → 50.0 %, -50.0 points');
+  });
+
   test('gains and losses that cancel are no effect on accuracy, but are not passed over', () => {
     const swapped = (n: number): string => '0'.repeat(n) + '1'.repeat(60) + '0'.repeat(40 - n); // n lost, n won
     const of = (set: string, draws: string): string[] | undefined => judgeArms([base, arm('top', set), ...controls('matched', draws, 19)], { items: 100, resamples: 100 }).verdicts[0]?.warnings;

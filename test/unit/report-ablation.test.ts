@@ -99,6 +99,7 @@ describe('renderAblationReport', () => {
     expect(text).toMatch(/7 pairs of arm and item failed again and again and are in no number: top on p0 \(crash &lt;i&gt;\);.*; …/);
     expect(text).toMatch(/a set ends when its p is at most 0\.001, 0\.02 after 50, 100 items \(O&#39;Brien-Fleming, α 0\.05 over 4 sets\)/);
     expect(text).toContain('no room');
+    expect(await renderAblationReport({ ...example, notes: ['matched: no more different draws than 50 (L1 1%).', '<b>'] })).toContain('<p>matched: no more different draws than 50 (L1 1%). &lt;b&gt;</p>');
     expect(markup).not.toMatch(/given up|early decision/);
   });
 
