@@ -154,8 +154,9 @@ export function sweepSentence(model: ModelResult): string {
   const none = of('noEffect', 'controlsCostAsMuch');
   if (none.length === verdicts.length) {
     const costly = of('controlsCostAsMuch').length;
+    const warned = none.filter(({ warnings }) => warnings.length > 0).length;
     const too = costly === 0 ? '' : `; ${verdicts.length === 1 ? 'it costs' : `${costly} cost`} accuracy, but so did the controls`;
-    return `No effect beyond matched controls in ${verdicts.length === 1 ? 'the one value set' : `any of ${sets}`} (${verdicts.length === 1 ? '' : 'most: '}${strongest(model, verdicts)})${too}; ${detectableText(model)}.`;
+    return `No effect beyond matched controls in ${verdicts.length === 1 ? 'the one value set' : `any of ${sets}`} (${verdicts.length === 1 ? '' : 'most: '}${strongest(model, verdicts)})${too}; ${detectableText(model)}.${warned === 0 ? '' : ` Read the ${warned === 1 ? 'warning' : 'warnings'} beside ${verdicts.length === 1 ? 'it' : `${warned} of them`}.`}`;
   }
   return `No effect beyond the controls was shown in any of ${sets} (${counted(verdicts)}); ${detectableText(model)}.`;
 }

@@ -165,8 +165,8 @@ describe('in words', () => {
   };
 
   test.each([
-    [['noEffect'], /^No effect beyond matched controls in the one value set \(2 best-ranked of layer 1 \(zero\): −25\.0 points .*\); 100 items show a fall of .* points with probability 80 %, after correction for/],
-    [['noEffect', 'controlsCostAsMuch'], /^No effect beyond matched controls in any of 2 value sets \(most: .* of 39 draws\); 1 cost accuracy, but so did the controls; 100 items/],
+    [['noEffect'], /^No effect beyond matched controls in the one value set \(2 best-ranked of layer 1 \(zero\): −25\.0 points .*\); 100 items show a fall of .* points with probability 80 %, after correction for .*\. Read the warning beside it\.$/],
+    [['noEffect', 'controlsCostAsMuch'], /^No effect beyond matched controls in any of 2 value sets \(most: .* of 39 draws\); 1 cost accuracy, but so did the controls; 100 items .*\. Read the warning beside 1 of them\.$/],
     [['noEffect', 'beyond', 'cannotTell'], /^Taking away value neurons costs accuracy beyond the controls in 1 of 3 value sets \(most: .*rank p .* of 39 draws\)\.$/],
     [['beyond', 'beyond'], /in 2 of 2 value sets .*\. 1 of them show signs of completions that no longer end/],
     [['beyondAlone', 'noEffect'], /^In 1 of 2 value sets accuracy falls more than with the controls .* but not after correction/],
