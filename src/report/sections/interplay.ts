@@ -42,7 +42,7 @@ ${armTable(interplay)}
 ${pairs('What this rests on', [
     ['dopamine probe', `layer ${interplay.layer}; neurons ${interplay.dopamineNeurons.join(', ')}`],
     ['held-out trajectories', `${interplay.trajectories}, with ${interplay.steps.all} steps, ${interplay.steps.large} of them with a large δ`],
-    ['arms', `${sets.length} sets (${sets.map(({ layer, share }) => `${percent(share, 0)} of layer ${layer}`).join(', ')}), ${interplay.arms.length - sets.length} draws of controls; no p below ${fixed(1 / (draws + 1), 3)}`],
+    ['arms', `${sets.length} ${sets.length === 1 ? 'set' : 'sets'} (${sets.map(({ layer, share }) => `${percent(share, 0)} of layer ${layer}`).join(', ')}), ${interplay.arms.length - sets.length} draws of controls; no p below ${fixed(1 / (draws + 1), 3)}`],
     ['wall time', seconds(interplay.seconds)],
   ])}</section>`;
 }
