@@ -8,8 +8,9 @@ export const ALPHA = 0.05;
 const LARGE_FALL = 0.1;
 /** Changes of termination that are worth a warning when their interval excludes 0. */
 const LARGE_CHANGE = { ended: 0.1, unparsable: 0.05, length: 0.2 } as const;
-/** A set changes outcomes as no control does when it changes this share of them more than any draw. */
+/** Gains and losses that cancel are worth a warning when they are this share of the outcomes more than any draw changes, and this many each. */
 const LARGE_TRADE = 0.1;
+const LEAST_TRADED = 5;
 /** Ratio of perplexities on a neutral text from which an edit is said to harm language as such. */
 const LARGE_PERPLEXITY = 1.5;
 
@@ -114,9 +115,10 @@ function decideNone(arm: ArmResult, base: ArmResult, hardest: Comparison, contro
 
 /** Gains and losses that cancel out: a set may decide which items are right, and not how many. */
 function tradeOf(arm: ArmResult, kind: VerdictKind, byDraws: readonly number[]): string[] {
-  const [own, most] = [changedShare(arm), Math.max(0, ...byDraws)];
-  return (kind === 'noEffect' || kind === 'cannotTell') && byDraws.length > 0 && own - most >= LARGE_TRADE
-    ? [`${percent(own)} of the outcomes change, ${arm.discordant.b} for the worse and ${arm.discordant.c} for the better, at most ${percent(most)} with any control draw: the set matters for which items are right, even where accuracy stays the same.`]
+  const { b, c } = arm.discordant;
+  const [cancelled, most] = [Math.min(b, c), Math.max(0, ...byDraws)];
+  return (kind === 'noEffect' || kind === 'cannotTell') && byDraws.length > 0 && cancelled >= LEAST_TRADED && (2 * cancelled) / arm.items - most >= LARGE_TRADE
+    ? [`${percent(changedShare(arm))} of the outcomes change, ${b} for the worse and ${c} for the better, at most ${percent(most)} with any of ${byDraws.length} control draws: the set matters for which items are right, even where accuracy stays the same.`]
     : [];
 }
 

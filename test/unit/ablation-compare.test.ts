@@ -133,10 +133,12 @@ describe('verdicts', () => {
   test('gains and losses that cancel are no effect on accuracy, but are not passed over', () => {
     const swapped = (n: number): string => '0'.repeat(n) + '1'.repeat(60) + '0'.repeat(40 - n); // n lost, n won
     const of = (set: string, draws: string): string[] | undefined => judgeArms([base, arm('top', set), ...controls('matched', draws, 19)], { items: 100, resamples: 100 }).verdicts[0]?.warnings;
-    expect(of(swapped(20), swapped(2))).toEqual([expect.stringMatching(/^40\.0 % of the outcomes change, 20 for the worse and 20 for the better, at most 4\.0 % with any control draw/)]);
+    expect(of(swapped(20), swapped(2))).toEqual([expect.stringMatching(/^40\.0 % of the outcomes change, 20 for the worse and 20 for the better, at most 4\.0 % with any of 19 control draws/)]);
     expect(of(swapped(20), swapped(18))).toEqual([]); // any edit does that
     expect(of(swapped(3), swapped(0))).toEqual([]);
     expect(of(first(20, 100), swapped(2))).toEqual([]); // a fall is said as such
+    const few = judgeArms([arm('base', '110'), arm('top', '000'), ...controls('matched', '110', 3)], { items: 3, resamples: 100 });
+    expect(few.verdicts).toMatchObject([{ kind: 'cannotTell', warnings: [] }]); // nothing is won that could cancel what is lost
   });
 
   test('what is excluded is not what happened not to be seen', () => {
