@@ -8,6 +8,7 @@ import type { Shard } from '../ablate/shard.js';
 import { shardItems } from '../ablate/shard.js';
 import type { ParkedPair } from '../ablate/source.js';
 import type { SweepProgress } from '../ablate/sweep.js';
+import { checkModelFile } from '../model/loadCheck.js';
 import type { Session, SessionOptions } from '../model/session.js';
 import { RewardLensError } from '../native/errors.js';
 import { writeAblationReport } from '../report/ablationReport.js';
@@ -106,6 +107,9 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
   const neutral = await readNeutralText(flags.neutral);
   const dataset = await openDataset(flags.source, io.signal);
   const names = distinctNames(flags.models);
+  for (const path of flags.models) {
+    await checkModelFile(path, { isolate: false, signal: io.signal }); // the last one's name may be wrong: not after hours with the first
+  }
   const finished: ModelRun[] = [];
   let facts: SweepFacts | undefined;
   for (const [m, path] of flags.models.entries()) {

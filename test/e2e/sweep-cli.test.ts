@@ -60,6 +60,13 @@ test('--early says what was decided, and when', async () => {
   expect(stdout).toContain(`decided early after ${list?.items} items`);
 }, 60_000);
 
+test('a model that is not there is an error before the first one is run', async () => {
+  const output = join(directory, 'missing');
+  const { code, stderr } = await run(ablateArgs(data, output, 3, '-m', join(directory, 'none.gguf')));
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("none.gguf'") });
+  expect(existsSync(output)).toBe(false);
+}, 60_000);
+
 test('wrong command lines are usage errors that name the flag', async () => {
   const base = ablateArgs(data, join(directory, 'none'), 3);
   for (const [more, message] of [
