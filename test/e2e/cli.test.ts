@@ -172,7 +172,7 @@ describe('generate', () => {
 
 describe('exit codes and messages', () => {
   test.each<[number, string, string[]]>([
-    [2, "rewardlens: unknown command \"nope\": expected one of info, capture, generate, dataset, rollout, score, rescore, probe, rank, report, study, ablate\nTry 'rewardlens --help'.\n", ['nope']],
+    [2, "rewardlens: unknown command \"nope\": expected one of info, capture, generate, dataset, rollout, score, rescore, probe, rank, report, study, ablate, merge, worker, patch, values, dopamine, interplay, confidence, search, transfer, quantize\nTry 'rewardlens --help'.\n", ['nope']],
     [2, "rewardlens generate: --top-k: expected an integer ≥ 0, got \"x\"\nTry 'rewardlens generate --help'.\n", ['generate', '-m', 'm', '-p', 'a', '--top-k', 'x']],
     [1, "rewardlens info: 'none.gguf' does not exist\n", ['info', '-m', 'none.gguf']],
     [1, "rewardlens capture: cannot write 'no/where': the directory 'no' does not exist\n", ['capture', '-m', 'none.gguf', '-p', 'a', '-o', 'no/where']],
