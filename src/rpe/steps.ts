@@ -1,9 +1,6 @@
 /** Completions cut into steps: where one ends is found in the text and mapped to whole tokens. */
 import { invalidArgument } from '../native/errors.js';
 
-/** Splitters by name. `regex` takes a pattern, `tokens` a number. */
-export const SPLITTERS = ['blank-line', 'line', 'sentence', 'regex', 'tokens'] as const;
-
 /**
  * How to cut: after blank lines (paragraphs, the paper's steps), after line breaks, after sentences (Unicode's rules, UAX #29), after every match of a
  * pattern, or after every `count` tokens.

@@ -216,28 +216,6 @@ export interface PowerPlan {
   power?: number;
 }
 
-/**
- * Smallest |change of accuracy| that `n` items show with probability `power`, by bisection of {@link powerOfMcnemar} to
- * 1e-4 (rounded up). Null when even a change as large as the discordance is missed too often: n is too small.
- */
-export function minimumDetectableEffect(
-  n: number,
-  discordance: number,
-  { alpha = 0.05, power = 0.8 }: PowerPlan = {},
-): number | null {
-  checkShare('power', power);
-  const enough = (effect: number): boolean => powerOfMcnemar(n, effect, discordance, alpha) >= power;
-  if (!enough(discordance)) {
-    return null;
-  }
-  let [low, high] = [0, discordance];
-  while (high - low > 1e-4) {
-    const middle = (low + high) / 2;
-    [low, high] = enough(middle) ? [low, middle] : [middle, high];
-  }
-  return high;
-}
-
 /** The most items that {@link itemsForMcnemar} looks at. */
 const MOST_ITEMS = 1e6;
 

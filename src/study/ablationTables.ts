@@ -15,14 +15,13 @@ export interface TableSource {
   readonly records: readonly { readonly arm: string; readonly records: readonly LedgerRecord[] }[];
 }
 
-interface OutcomeRow {
+interface OfArm {
   readonly model: string;
   readonly arm: ArmResult;
-  readonly record: LedgerRecord;
-  readonly base: LedgerRecord | undefined;
 }
 
-const OUTCOME_COLUMNS: readonly ColumnOf<OutcomeRow>[] = [
+/** Columns that both tables begin with. */
+const WHICH_ARM: readonly ColumnOf<OfArm>[] = [
   ['model', 'STRING', ({ model }) => model],
   ['arm', 'STRING', ({ arm }) => arm.name],
   ['role', 'STRING', ({ arm }) => arm.role],
@@ -33,6 +32,15 @@ const OUTCOME_COLUMNS: readonly ColumnOf<OutcomeRow>[] = [
   ['share', 'DOUBLE', ({ arm }) => arm.share],
   ['kind', 'STRING', ({ arm }) => arm.kind],
   ['positions', 'STRING', ({ arm }) => arm.positions],
+];
+
+interface OutcomeRow extends OfArm {
+  readonly record: LedgerRecord;
+  readonly base: LedgerRecord | undefined;
+}
+
+const OUTCOME_COLUMNS: readonly ColumnOf<OutcomeRow>[] = [
+  ...WHICH_ARM,
   ['item', 'STRING', ({ record }) => record.item],
   ['reward', 'DOUBLE', ({ record }) => record.reward],
   ['verdict', 'STRING', ({ record }) => record.verdict],
@@ -47,23 +55,12 @@ const OUTCOME_COLUMNS: readonly ColumnOf<OutcomeRow>[] = [
   ['base_tokens', 'INT32', ({ base }) => base?.tokens ?? null],
 ];
 
-interface ArmRow {
-  readonly model: string;
-  readonly arm: ArmResult;
+interface ArmRow extends OfArm {
   readonly comparison: Comparison | undefined;
 }
 
 const ARM_COLUMNS: readonly ColumnOf<ArmRow>[] = [
-  ['model', 'STRING', ({ model }) => model],
-  ['arm', 'STRING', ({ arm }) => arm.name],
-  ['role', 'STRING', ({ arm }) => arm.role],
-  ['group', 'STRING', ({ arm }) => arm.group],
-  ['draw', 'INT32', ({ arm }) => arm.draw],
-  ['site', 'STRING', ({ arm }) => arm.site],
-  ['layer', 'INT32', ({ arm }) => arm.layer],
-  ['share', 'DOUBLE', ({ arm }) => arm.share],
-  ['kind', 'STRING', ({ arm }) => arm.kind],
-  ['positions', 'STRING', ({ arm }) => arm.positions],
+  ...WHICH_ARM,
   ['neurons', 'INT32', ({ arm }) => arm.neurons.length],
   ['status', 'STRING', ({ arm }) => arm.status],
   ['items', 'INT32', ({ arm }) => arm.items],

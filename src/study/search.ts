@@ -27,8 +27,8 @@ import { mainProbe, openProbed } from './probedFolder.js';
 import { Judge } from './sample.js';
 import type { Guide } from './searchScorers.js';
 import { DopamineScorer, GUIDES, ValueScorer } from './searchScorers.js';
-import type { FittedGuide } from './searchDopamine.js';
-import { fitGuide } from './searchDopamine.js';
+import type { DopamineGuide } from './searchDopamine.js';
+import { readGuide } from './searchDopamine.js';
 import { Bench } from './searchBench.js';
 import { compareMethods, searchFindings, searchMethods } from './searchResult.js';
 import { makeFolder } from '../util/makeFolder.js';
@@ -68,7 +68,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
   const steps = stepEnd(settings.step);
-  const guide = settings.guides.length === 0 || settings.guides.includes('dopamine') ? await fitGuide(folder, settings.guides.length > 0, work) : undefined;
+  const guide = settings.guides.length === 0 || settings.guides.includes('dopamine') ? await readGuide(folder, settings.guides.length > 0) : undefined;
   const guides = settings.guides.length > 0 ? settings.guides : GUIDES.filter((name) => name !== 'dopamine' || guide !== undefined);
   await using model = await loadModel(target.model, { ...target.load, ...(work.signal === undefined ? {} : { signal: work.signal }) });
   const records = withPromptTokens(model, await heldOut(folder, settings.limit, guide));
@@ -156,7 +156,7 @@ function stepEnd(step: Splitter): { stop: string[]; maxTokens: number } {
 }
 
 /** Held-out records with different prompts, on which no dopamine probe was trained either. */
-async function heldOut(folder: ProbedFolder, limit: number, guide: FittedGuide | undefined): Promise<Partial<AskedRecord>[]> {
+async function heldOut(folder: ProbedFolder, limit: number, guide: DopamineGuide | undefined): Promise<Partial<AskedRecord>[]> {
   const { data, split } = folder;
   const seen = new Set(guide?.trainedOn);
   const first = split.test.filter((i) => !seen.has(data.problems[i] as string) && seen.add(data.problems[i] as string));

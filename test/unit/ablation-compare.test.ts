@@ -3,7 +3,8 @@ import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import { describe, expect, test } from '@jest/globals';
 import { BASE_ARM } from '../../src/ablate/arms.js';
 import type { ArmResult, Comparison, VerdictKind } from '../../src/report/ablationSchema.js';
-import { accuracyChange, mcnemar, minimumDetectableEffect, scoreInterval } from '../../src/stats/paired.js';
+import { accuracyChange, mcnemar, scoreInterval } from '../../src/stats/paired.js';
+import { detectableFall } from '../../src/stats/power.js';
 import type { ArmFacts, ArmOutcomes, Outcome } from '../../src/study/ablationArms.js';
 import type { ComparedArms } from '../../src/study/ablationCompare.js';
 import { compareArms, judgeArms } from '../../src/study/ablationCompare.js';
@@ -76,10 +77,10 @@ describe('families', () => {
     expect(ps).toHaveLength(4);
     expect(find(result, 'top#0-L2').pHolm).toBeCloseTo(4 * Math.min(...ps), 12);
     expect(result.arms.filter(({ role }) => role === 'control').every(({ pHolm, p }) => pHolm === null && p !== null)).toBe(true);
-    expect(result.detectable).toEqual({ items: 40, sets: 4, power: 0.8, discordance: 0.3625, alone: expect.closeTo(minimumDetectableEffect(40, 0.3625) as number, 2), holm: expect.any(Number) }); // of the sets: 16, 15, 14 and 1 of 40
+    expect(result.detectable).toEqual({ items: 40, sets: 4, power: 0.8, discordance: 0.3625, alone: expect.closeTo(detectableFall(40, () => 0.3625, { most: 0.3625 }) as number, 2), holm: expect.any(Number) }); // of the sets: 16, 15, 14 and 1 of 40
     expect(result.detectable.holm as number).toBeGreaterThan(result.detectable.alone as number);
     const { detectable } = compareArms([base, arm('top', first(14, 40))], { items: 40, resamples: 10 });
-    expect(detectable).toEqual({ items: 40, sets: 1, power: 0.8, discordance: 0.4, alone: expect.closeTo(minimumDetectableEffect(40, 0.4) as number, 3), holm: detectable.alone });
+    expect(detectable).toEqual({ items: 40, sets: 1, power: 0.8, discordance: 0.4, alone: expect.closeTo(detectableFall(40, () => 0.4, { most: 0.4 }) as number, 3), holm: detectable.alone });
   });
 
   test('rank p-values: Holm over the value sets, each control on its own; the verdict rests on matched controls', () => {

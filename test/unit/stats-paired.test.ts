@@ -9,11 +9,11 @@ import {
   discordantPairs,
   itemsForMcnemar,
   mcnemar,
-  minimumDetectableEffect,
   powerOfMcnemar,
   scoreInterval,
   signFlipPValue,
 } from '../../src/stats/paired.js';
+import { detectableFall } from '../../src/stats/power.js';
 import { mulberry32 } from '../../src/util/random.js';
 
 interface ChangeCase {
@@ -186,19 +186,19 @@ describe('power', () => {
   });
 
   test('the detectable effect has the power, a slightly smaller one has not', () => {
-    const effect = minimumDetectableEffect(200, 0.25) as number;
+    const effect = detectableFall(200, () => 0.25, { most: 0.25 }) as number;
     expect(powerOfMcnemar(200, effect, 0.25)).toBeGreaterThanOrEqual(0.8);
     expect(powerOfMcnemar(200, effect - 2e-4, 0.25)).toBeLessThan(0.8);
-    expect(minimumDetectableEffect(200, 0.25, { alpha: 0.001, power: 0.9 })).toBeGreaterThan(effect);
+    expect(detectableFall(200, () => 0.25, { most: 0.25, alpha: 0.001, power: 0.9 })).toBeGreaterThan(effect);
     // five discordant items cannot give p ≤ 0.05
-    expect(minimumDetectableEffect(5, 0.9)).toBeNull();
+    expect(detectableFall(5, () => 0.9, { most: 0.9 })).toBeNull();
     expect(itemsForMcnemar(0, 0.2)).toBeNull();
   });
 
   test('refuses impossible plans', () => {
     expect(() => powerOfMcnemar(100, 0.3, 0.2)).toThrow('effect: expected a change within ±discordance (0.2), got 0.3');
     expect(() => powerOfMcnemar(100, 0.1, 0)).toThrow('discordance: expected a number between 0 and 1, got 0');
-    expect(() => minimumDetectableEffect(100, 0.2, { power: 1 })).toThrow('power: expected a number between 0 and 1');
+    expect(() => itemsForMcnemar(0.1, 0.2, { power: 1 })).toThrow('power: expected a number between 0 and 1');
     expect(() => itemsForMcnemar(0.1, 0.2, { alpha: 0 })).toThrow('alpha: expected a number between 0 and 1, got 0');
   });
 });
