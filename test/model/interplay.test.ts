@@ -91,9 +91,9 @@ describe('the carrier', () => {
     expect(interplaySchema.parse(JSON.parse(await readFile(join(directory, 'interplay.json'), 'utf8')))).toEqual(result);
     // read again and untouched, the probe says what it said
     expect(result.base).toMatchObject({ agreement: { value: 1 }, trace: expect.closeTo(1, 9), edited: 0 });
-    const own = prepared.dopamine.layers[0]?.scores[0]?.large.spearman.value as number;
-    expect(result.base.score.value).toBeCloseTo(own, 3);
-    expect(own).toBeGreaterThan(0.6);
+    expect(result.base.score.value).toBeCloseTo(prepared.dopamine.layers[0]?.scores[0]?.large.spearman.value as number, 3);
+    // which kind of error it is, whatever the share of either kind among the tokens drawn, which differs between processors; a rank correlation would fall with that share
+    expect(prepared.dopamine.layers[0]?.scores[0]?.large.auc?.value).toBeGreaterThan(0.95);
     for (const arm of result.arms.filter(({ role }) => role === 'set')) {
       expect(arm.trace).toBe(0);
       expect(Math.abs(arm.agreement.value as number)).toBeLessThan(0.3);
