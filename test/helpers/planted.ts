@@ -31,10 +31,16 @@ const PROBES: ProbeSettings = { ...PROBE_DEFAULTS, hidden: 16, learningRate: 3e-
 /** Answers of several letters, right when they end in `y`. */
 export const LAST_LETTER = { answer: 'y$', check: 'regex' } as const;
 
-/** A rollout with probes of all layers: one-letter answers, or `maxTokens` letters of which the last one counts. `seed`: of the sampling. Returns the folder. */
-export async function plantedFolder(which: keyof typeof PLANTED_MODELS, options: { count: number; maxTokens?: number; seed?: number; settings?: Partial<ProbeSettings> }): Promise<string> {
+/** Answers of several letters, right when the last but one, which the model still reads, is `y`. */
+export const LAST_BUT_ONE = { answer: 'y.$', check: 'regex' } as const;
+
+/** A rollout with probes of all layers: one-letter answers, or `maxTokens` letters, of which the last one counts unless `task` says otherwise. `seed`: of the sampling. Returns the folder. */
+export async function plantedFolder(
+  which: keyof typeof PLANTED_MODELS,
+  options: { count: number; maxTokens?: number; task?: Pick<Problem, 'answer' | 'check'>; seed?: number; settings?: Partial<ProbeSettings> },
+): Promise<string> {
   const { maxTokens = 1 } = options;
-  const task = maxTokens === 1 ? undefined : LAST_LETTER;
+  const task = options.task ?? (maxTokens === 1 ? undefined : LAST_LETTER);
   const directory = await mkdtemp(join(tmpdir(), `rewardlens-${which}-`));
   const path = PLANTED_MODELS[which];
   await using model = await loadModel(path, { gpuLayers: 0, isolate: false });
