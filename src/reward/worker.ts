@@ -1,4 +1,5 @@
 /** The worker thread of a scorer: does what may hang, throw or eat memory. One job at a time; see jobs.ts. */
+import { writeFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type * as identity from './identity.js';
 import { loadUserFunction } from './module.js';
@@ -9,7 +10,18 @@ type Maths = typeof identity;
 
 const setup = workerData as Setup;
 // stdout is kept for results: what a user's module prints goes to stderr. (The option `stdout` of Worker would keep the process alive.)
-process.stdout.write = process.stderr.write.bind(process.stderr);
+// A worker's own streams pass through the main thread, which may end the process before it looks at them.
+const later = process.stderr.write.bind(process.stderr) as (chunk: string | Uint8Array, ...rest: unknown[]) => boolean;
+const print = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+  try {
+    writeFileSync(2, chunk);
+  } catch {
+    return later(chunk, ...rest); // a full pipe that does not block
+  }
+  return later('', ...rest); // for the callback
+};
+process.stdout.write = print;
+process.stderr.write = print;
 
 /** Loaded only by those who need it: it takes a tenth of a second. */
 const maths = async (): Promise<Maths> => import('./identity.js');
