@@ -104,7 +104,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   const problems = records.map(({ problem }) => problem);
   const methods = searchMethods(bench.chosen, problems);
   const comparisons = compareMethods(methods, problems, guides[0] as Guide);
-  const spent = (pick: (run: RunProgress) => number): number => bench.runs.reduce((sum, run) => sum + pick(run), 0);
+  const spent = (pick: (run: RunProgress) => number): number => [...bench.runs.values()].reduce((sum, run) => sum + pick(run), 0);
   const result: SearchResult = {
     format: SEARCH_FORMAT,
     version: SEARCH_VERSION,

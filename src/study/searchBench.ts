@@ -44,7 +44,8 @@ interface Piece {
 export class Bench {
   /** Per method and seed, the chosen answers in the order of the problems. */
   readonly chosen = new Map<string, (readonly Chosen[])[]>();
-  readonly runs: RunProgress[] = [];
+  /** What the engine counted, by piece: greedy answers serve every seed, and are drawn once. */
+  readonly runs = new Map<string, RunProgress>();
   readonly #session: Session;
   readonly #records: readonly AskedRecord[];
   readonly #items: SearchItem[];
@@ -72,7 +73,7 @@ export class Bench {
     const path = join(this.#parts.folder, `${name}${inputs.seed === undefined ? '' : `-${inputs.seed}`}.json`);
     const { result } = await runStage(path, { ...this.#parts.inputs, name, ...inputs }, make);
     Object.entries(result.chosen).forEach(([method, own]) => this.chosen.set(method, [...(this.chosen.get(method) ?? []), own]));
-    this.runs.push(result.run);
+    this.runs.set(path, result.run);
     return result;
   }
 

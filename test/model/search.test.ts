@@ -1,5 +1,5 @@
 /** Guided search: what it chooses among, what it costs, and that a planted signal helps where it is causal. */
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Candidate, CandidateScorer, SearchItem, SearchOptions } from '../../src/apply/search.js';
@@ -150,6 +150,15 @@ describe('rewardlens search on a planted signal', () => {
     expect(against('planted', 'guided by random').difference.low).toBeGreaterThan(0.05);
     expect(against('planted', 'guided by random').pHolm).toBeLessThan(0.01);
     expect(against('null', 'guided by random').pHolm).toBeGreaterThan(0.05);
+  });
+
+  test('what was spent is every piece once, whatever the number of seeds', () => {
+    const folder = join(folders[0] ?? '', SEARCH_FOLDER);
+    const pieces = readdirSync(folder).filter((name) => name.endsWith('.json')).map((name) => (JSON.parse(readFileSync(join(folder, name), 'utf8')) as { result: { run: SearchResult['spent'] } }).result.run);
+    expect(pieces).toHaveLength(4 * SETTINGS.seeds + 1); // three guides and whole answers for each seed, greedy answers once
+    for (const part of ['promptTokens', 'sharedTokens', 'completionTokens'] as const) {
+      expect(results.get('planted')?.spent[part]).toBe(pieces.reduce((sum, run) => sum + run[part], 0));
+    }
   });
 
   test('a second run searches nothing and finds the same; a lost piece is made again', async () => {
