@@ -76,7 +76,7 @@ export async function dopamineSelfTest(options: { threads: number; seed?: number
   const training = { mode: 'running', threshold: 0.3, hidden: 32, seed, threads: options.threads, signal: options.signal } as const;
   const plant = { width: 64, trajectories: 200, scales: SCALES, seed };
   const real = await outcome(plant, training, options.spoil);
-  const twin = await outcome({ ...plant, signal: false, seed: seed + 1000 }, training);
+  const twin = await outcome({ ...plant, signal: false, seed: seed + 1000 }, training, options.spoil);
   const half = ({ n }: Estimate): number => Z999 / Math.sqrt(n - 1);
   const isNull = (found: Estimate): boolean => Math.abs(found.value ?? 1) <= half(found);
   const text = (found: Estimate): string => `${found.value?.toFixed(3) ?? '–'} ± ${half(found).toFixed(3)} (99.9 %)`;

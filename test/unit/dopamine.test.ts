@@ -34,6 +34,25 @@ describe('the self-test', () => {
     const { checks } = await dopamineSelfTest({ threads: 1, spoil: late });
     expect(checks[1]?.passed).toBe(false);
   });
+
+  test('features that know the error without any neuron showing it: the check of the twin fails', async () => {
+    const leaking = (data: DopamineData): DopamineData => ({
+      ...data,
+      read: async (i) => {
+        const rows = (await data.read(i)).slice();
+        rows[0] = 0;
+        data.trajectories[i]?.steps.forEach(({ begin, end, error }) => {
+          for (let at = begin + 1; at <= end && at * data.width < rows.length; at++) {
+            rows[at * data.width] = error as number;
+          }
+        });
+        return rows;
+      },
+    });
+    const { passed, checks } = await dopamineSelfTest({ threads: 1, spoil: leaking });
+    expect(passed).toBe(false);
+    expect(checks[3]).toMatchObject({ name: expect.stringContaining('no coordinate shows'), passed: false });
+  });
 });
 
 describe('a folder', () => {

@@ -5,6 +5,7 @@ import { eventAverage } from '../../src/rpe/events.js';
 import type { Zscore } from '../../src/rpe/features.js';
 import { poolSteps, statesOfStep, zscored } from '../../src/rpe/features.js';
 import { contrast, surpriseGroups } from '../../src/rpe/surprise.js';
+import { TraceAgreement } from '../../src/study/interplayTraces.js';
 import { mulberry32 } from '../../src/util/random.js';
 
 const fixture = <T>(name: string): T => JSON.parse(readFileSync(`test/fixtures/rpe/${name}.json`, 'utf8')) as T;
@@ -97,6 +98,19 @@ describe('averages around events', () => {
     expect(high[1]).toBe(4);
   });
 
+  test('means are those of NumPy, bands those of SciPy\'s bootstrap over clusters, up to the noise of the draws', () => {
+    const { events: { traces, at, clusters, radius, ...wanted } } = fixture<{ events: { traces: number[][]; at: number[]; clusters: number[]; radius: number; mean: number[]; n: number[]; low: number[]; high: number[] } }>('traces');
+    const found = eventAverage(traces.map((trace, i) => ({ trace: Float32Array.from(trace), at: at[i] as number, cluster: String(clusters[i]) })), radius, { resamples: 4000 });
+    expectClose(found.mean as number[], wanted.mean, 5);
+    expect(found.n).toEqual(wanted.n);
+    for (const [o, low] of wanted.low.entries()) {
+      // percentiles of 4000 draws move by about 1 % of the band's width; as many events as offsets are few, so a band is a little rough
+      const tolerance = 0.06 * ((wanted.high[o] as number) - low);
+      expect(Math.abs((found.low[o] as number) - low)).toBeLessThan(tolerance);
+      expect(Math.abs((found.high[o] as number) - (wanted.high[o] as number))).toBeLessThan(tolerance);
+    }
+  });
+
   test('a bump at the event leaves the band of its surroundings; events of one problem do not make it narrower', () => {
     const random = mulberry32(5);
     const trace = (): Float32Array => Float32Array.from({ length: 30 }, (_, i) => (i === 15 ? 1 : 0) + random() - 0.5);
@@ -112,5 +126,23 @@ describe('averages around events', () => {
     expect(eventAverage([], 2)).toMatchObject({ events: 0, mean: [null, null, null, null, null], low: [null, null, null, null, null] });
     expect(eventAverage([{ trace: new Float32Array(1), at: 0, cluster: 'a' }], 1)).toMatchObject({ mean: [null, 0, null], low: [null, null, null] });
     expect(() => eventAverage([], -1)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  });
+});
+
+describe('traces under an arm', () => {
+  const { agreement: { base, arm, correlation } } = fixture<{ agreement: { base: number[][][]; arm: number[][][]; correlation: number } }>('traces');
+  const floats = (traces: readonly (readonly number[])[]): Float32Array[] => traces.map((trace) => Float32Array.from(trace));
+
+  test('agree with those of the base arm as SciPy says, in whatever order they come', () => {
+    const found = new TraceAgreement(['base', 'arm', 'silent'], 2);
+    base.forEach((traces, i) => {
+      const silent = traces.map((trace) => new Float32Array(trace.length));
+      const calls = [['base', floats(traces)], ['arm', floats(arm[i] as number[][])], ['silent', silent]] as const;
+      [0, 1, 2].forEach((c) => found.take(i, ...(calls[(c + i) % 3] as (typeof calls)[number])));
+    });
+    expect(found.correlation('arm')).toBeCloseTo(correlation, 5);
+    expect(found.correlation('base')).toBeCloseTo(1, 12);
+    expect(found.correlation('silent')).toBe(0); // no spread is left to agree
+    expect(new TraceAgreement(['base'], 2).correlation('base')).toBeNull();
   });
 });

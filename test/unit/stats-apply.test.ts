@@ -11,6 +11,7 @@ const reference = JSON.parse(readFileSync('test/fixtures/stats/apply.json', 'utf
   hypergeometric: { population: number; marked: number; drawn: number; overlap: number; p: number }[];
   stratified: { overlap: number; strata: Stratum[]; p: number }[];
   risk: { name: string; confidence: number[]; rewards: number[]; risk: number[]; aurc: number; precision?: [number, number][] }[];
+  aurcInterval: { name: string; confidence: number[]; rewards: number[]; clusters: number[]; value: number; low: number; high: number }[];
   logistic: { name: string; scores: number[]; rewards: number[]; slope: number; intercept: number }[];
 };
 
@@ -74,6 +75,14 @@ describe('risk and coverage', () => {
     const rewards = [1, 0, 0, 1, 0];
     expect(bestAurc(rewards)).toBeCloseTo((0 + 0 + 1 / 3 + 2 / 4 + 3 / 5) / 5, 12);
     expect(aurc([7, 7, 7, 7, 7], rewards)).toBeCloseTo(0.6, 12);
+  });
+
+  test.each(reference.aurcInterval)('$name: the interval is that of SciPy\'s bootstrap over problems, up to the noise of the draws', ({ confidence, rewards, clusters, value, low, high }) => {
+    const own = aurcEstimate(confidence, rewards, clusters);
+    expect(own.value).toBeCloseTo(value, 12);
+    // percentiles of a thousand draws move by about 2 % of the interval's width
+    expect(Math.abs((own.low as number) - low)).toBeLessThan(0.1 * (high - low));
+    expect(Math.abs((own.high as number) - high)).toBeLessThan(0.1 * (high - low));
   });
 
   test('the interval covers the area of new samples, and is wider when problems are repeated', () => {

@@ -15,6 +15,7 @@ const reference = JSON.parse(readFileSync('test/fixtures/stats/reference.json', 
     brierFractional: number;
     observed: number[];
     meanPredicted: number[];
+    expectedError: number;
   };
   moments: {
     rows: number[];
@@ -48,6 +49,7 @@ describe('calibration', () => {
     expect(curve.map(({ low }) => low)).toEqual([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]);
     expectClose(curve.map((bin) => bin.observed.value as number), observed);
     expectClose(curve.map((bin) => bin.meanPredicted as number), meanPredicted);
+    expect(expectedCalibrationError(curve)).toBeCloseTo(reference.calibration.expectedError, 12);
     curve.forEach(({ observed: { value, low, high, n } }) => {
       const interval = wilson((value as number) * n, n);
       expect([low, high]).toEqual([expect.closeTo(interval.low, 12), expect.closeTo(interval.high, 12)]);

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import sklearn
-from scipy.stats import hypergeom
+from scipy.stats import bootstrap, hypergeom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 
@@ -61,6 +61,26 @@ def risk_case(name, confidence, rewards):
     return case
 
 
+def aurc_of(confidence, rewards):
+    """Mean over coverages of the error of the most confident items; no two equally confident."""
+    return float((np.cumsum(1 - rewards[np.argsort(-confidence)]) / np.arange(1, len(rewards) + 1)).mean())
+
+
+def aurc_interval_case(name, rng, samples):
+    """SciPy's percentile bootstrap over 40 problems. Copies of an item are equally confident, but have one reward, so their order does not matter."""
+    problems = np.repeat(np.arange(40), samples)
+    skill = rng.normal(size=40)[problems]
+    confidence = (skill + 0.5 * rng.normal(size=len(problems))).round(6)
+    rewards = (skill + rng.normal(size=len(problems)) > 0).astype(float)
+
+    def of(drawn):
+        at = np.concatenate([np.flatnonzero(problems == p) for p in drawn])
+        return aurc_of(confidence[at], rewards[at])
+
+    found = bootstrap((np.arange(40),), of, vectorized=False, n_resamples=9_999, method="percentile", rng=np.random.default_rng(SEED)).confidence_interval
+    return {"name": name, "confidence": confidence.tolist(), "rewards": rewards.tolist(), "clusters": problems.tolist(), "value": aurc_of(confidence, rewards), "low": float(found.low), "high": float(found.high)}
+
+
 def logistic_case(name, scores, rewards):
     scores = np.asarray(scores, float)
     mean, std = scores.mean(), scores.std()
@@ -90,6 +110,7 @@ def main():
             logistic_case("against, large units", 1000 * signal + 5e4, (signal + rng.normal(size=80) < 0.5).astype(int)),
             logistic_case("separable", [1, 2, 3, 4, 5, 6], [0, 0, 0, 1, 1, 1]),
         ],
+        "aurcInterval": [aurc_interval_case("one answer a problem", rng, 1), aurc_interval_case("three answers a problem", rng, 3)],
     }
     path = Path(parser.parse_args().out) / "apply.json"
     path.write_text(json.dumps(fixture, separators=(",", ":")) + "\n")

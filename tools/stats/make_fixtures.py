@@ -133,6 +133,7 @@ def calibration_case(rng):
     predicted = (truth**1.5).round(4)
     rewards = (rng.random(300) < truth).astype(float)
     observed, mean_predicted = calibration_curve(rewards, predicted, n_bins=10, strategy="uniform")
+    counts = np.bincount(np.searchsorted(np.linspace(0, 1, 11)[1:-1], predicted), minlength=10)  # the bins of scikit-learn's curve
     fractional = rng.random(300).round(2)
     return {
         "predicted": predicted.tolist(),
@@ -142,6 +143,7 @@ def calibration_case(rng):
         "brierFractional": mean_squared_error(fractional, predicted),
         "observed": observed.tolist(),
         "meanPredicted": mean_predicted.tolist(),
+        "expectedError": float(counts[counts > 0] @ np.abs(observed - mean_predicted) / 300),
     }
 
 
