@@ -7,6 +7,9 @@ import { quantile } from './moments.js';
 /** Bootstrap resamples of {@link correlationEstimate}. */
 export const CORRELATION_RESAMPLES = 2000;
 
+/** Fewer clusters give no interval: with three it covers 80 % (docs/metrics.md). */
+const MIN_CLUSTERS = 4;
+
 /** `pearson`: of the values; `spearman`: of their mid-ranks. */
 export type CorrelationKind = 'pearson' | 'spearman';
 
@@ -31,7 +34,7 @@ export function midRanks(values: Numbers): Float64Array {
 /**
  * A correlation with a 95 % percentile bootstrap interval. Resampled are clusters (the problem of each item; default: every item by
  * itself), since items of one problem are not independent. Resamples without spread in a column are left out. `n`: number of
- * items. `low` and `high` are null for fewer than two clusters. Same seed, same interval. Errors as {@link pearson}. Cost: O(items × resamples).
+ * items. `low` and `high` are null for fewer than {@link MIN_CLUSTERS} clusters. Same seed, same interval. Errors as {@link pearson}. Cost: O(items × resamples).
  */
 export function correlationEstimate(
   kind: CorrelationKind,
@@ -45,7 +48,7 @@ export function correlationEstimate(
   const members = clusterMembers(clusters ?? Array.from({ length: n }, (_, i) => i), n);
   const statistic = kind === 'pearson' ? (at: Int32Array) => pearsonAt(x, y, at) : spearmanAt(levelsOf(x), levelsOf(y));
   const value = orNull(statistic(allOf(n)));
-  if (value === null || members.length < 2) {
+  if (value === null || members.length < MIN_CLUSTERS) {
     return { value, low: null, high: null, n };
   }
   const draws = resampled(members, { seed, resamples }, statistic).filter((draw) => !Number.isNaN(draw));

@@ -50,6 +50,12 @@ describe('edges', () => {
     expect(width(clusters)).toBeGreaterThan(1.3 * width());
   });
 
+  test('three clusters give no interval: of resamples of so few, one in ten says too much', () => {
+    const [x, y] = [[1, 2, 3, 5, 4, 6, 8, 7], [2, 1, 3, 4, 6, 5, 7, 8]];
+    expect(correlationEstimate('spearman', x, y, ['a', 'a', 'a', 'b', 'b', 'b', 'c', 'c'])).toMatchObject({ value: expect.any(Number), low: null, high: null, n: 8 });
+    expect(correlationEstimate('spearman', x, y, ['a', 'a', 'b', 'b', 'c', 'c', 'd', 'd'])).toMatchObject({ low: expect.any(Number), high: expect.any(Number) });
+  });
+
   test('no spread, no correlation; one cluster, no interval', () => {
     expect(pearson([0.1 + 0.2, 0.3, 0.3], [1, 2, 3])).toBeNaN();
     expect(spearman([1, 1], [1, 2])).toBeNaN();
