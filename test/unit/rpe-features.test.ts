@@ -138,7 +138,10 @@ describe('traces under an arm', () => {
     base.forEach((traces, i) => {
       const silent = traces.map((trace) => new Float32Array(trace.length));
       const calls = [['base', floats(traces)], ['arm', floats(arm[i] as number[][])], ['silent', silent]] as const;
-      [0, 1, 2].forEach((c) => found.take(i, ...(calls[(c + i) % 3] as (typeof calls)[number])));
+      for (const c of [0, 1, 2]) {
+        const [name, own] = calls[(c + i) % 3] as (typeof calls)[number];
+        found.take(i, name, own);
+      }
     });
     expect(found.correlation('arm')).toBeCloseTo(correlation, 5);
     expect(found.correlation('base')).toBeCloseTo(1, 12);
