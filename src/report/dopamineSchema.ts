@@ -97,6 +97,8 @@ export const dopamineSchema = z.object({
   trajectoriesSha256: z.string(),
   /** Of dopamine.safetensors: the best layer's probes. */
   probesSha256: z.string(),
+  /** Of the values.jsonl that it is made from. */
+  valuesSha256: z.string().optional(),
   /** Settings of `values` that δ depends on. */
   values: z.record(z.string(), z.unknown()),
   settings: z.object({

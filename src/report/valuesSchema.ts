@@ -26,6 +26,9 @@ export const valuesSchema = z.object({
   }),
   /** SHA-256 of trajectories.jsonl as it was. */
   trajectoriesSha256: z.string(),
+  /** Of values.jsonl, and of probes.safetensors, whose V and split are in it ('' without probes). */
+  linesSha256: z.string().optional(),
+  probesSha256: z.string().optional(),
   counts: z.object({
     trajectories: count,
     steps: count,

@@ -69,6 +69,12 @@ function ownerOf(text: string | undefined): Owner | undefined {
   }
 }
 
+/** As {@link lockFolder}, given back when it is disposed of. */
+export async function holdFolder(directory: string): Promise<AsyncDisposable> {
+  const unlock = await lockFolder(directory);
+  return { [Symbol.asyncDispose]: unlock };
+}
+
 /**
  * Takes the folder for this process and returns what gives it back. Errors: BUSY when another process, or another run of
  * this one, has it; IO.

@@ -94,6 +94,7 @@ export interface ForkResult {
   readonly values: readonly (readonly StateValue[])[];
   /** States that differ. */
   readonly states: number;
+  /** Continuations that count: made now, and taken from the journal. */
   readonly made: number;
   readonly found: number;
   /** Sampled tokens of all continuations that count. */
@@ -142,7 +143,7 @@ function widthOf(node: Node): number {
 export async function forkValues(session: Session, options: ForkOptions): Promise<ForkResult> {
   const started = performance.now();
   const forker = new Forker(options);
-  const found = await forker.recover();
+  await forker.recover();
   const journal = await Journal.open(options.journal);
   try {
     await forker.rejudge(journal);
@@ -150,7 +151,7 @@ export async function forkValues(session: Session, options: ForkOptions): Promis
   } finally {
     await journal.close();
   }
-  return { ...forker.result(), found, seconds: (performance.now() - started) / 1000 };
+  return { ...forker.result(), seconds: (performance.now() - started) / 1000 };
 }
 
 interface Label {
@@ -174,6 +175,7 @@ class Forker {
   #wake: (() => void) | undefined;
   #exhausted = false;
   #made = 0;
+  #found = 0;
   #computed = 0;
   #shared = 0;
 
@@ -194,19 +196,16 @@ class Forker {
     this.#wanted = counts.min * this.#order.length;
   }
 
-  /** Reads the journal; returns how many of its continuations belong to these states. */
-  async recover(): Promise<number> {
-    const found = new Set<string>();
+  /** Reads what the journal has of these states, asked for now or not. */
+  async recover(): Promise<void> {
     await Journal.recover(this.#options.journal, (record) => {
       const entry = record as unknown as Continuation;
       const node = this.#nodes.get(entry.key);
       if (node !== undefined && record.crc32 !== undefined) {
         node.results[entry.k] = entry;
-        found.add(`${entry.key}/${entry.k}`);
       }
       return record.crc32 !== undefined;
     });
-    return found.size;
   }
 
   async rejudge(journal: Journal): Promise<void> {
@@ -249,11 +248,12 @@ class Forker {
     }
   }
 
-  result(): Omit<ForkResult, 'found' | 'seconds'> {
+  result(): Omit<ForkResult, 'seconds'> {
     return {
       values: this.#byTrajectory.map((nodes) => nodes.map(valueOf)),
       states: this.#order.length,
       made: this.#made,
+      found: this.#found,
       sampledTokens: this.#spent,
       computedTokens: this.#computed,
       sharedTokens: this.#shared,
@@ -279,6 +279,7 @@ class Forker {
             this.#inFlightWorst += worst;
             yield this.#request(node, k, worst);
           } else {
+            this.#found++;
             this.#spent += found.tokens.length;
           }
         }

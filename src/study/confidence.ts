@@ -8,6 +8,7 @@ import type { RankingMethod } from '../rank/scores.js';
 import type { Confidence, ConfidenceScore } from '../report/confidenceSchema.js';
 import { CONFIDENCE_FORMAT, CONFIDENCE_VERSION } from '../report/confidenceSchema.js';
 import { writeJson } from '../rollout/folder.js';
+import { holdFolder } from '../rollout/lock.js';
 import type { RunProgress } from '../run/engine.js';
 import { createManifest } from '../run/manifest.js';
 import { aucDifference, aucEstimate } from '../stats/auc.js';
@@ -55,13 +56,14 @@ const QUESTION_ROOM = 256;
 /**
  * Scores the held-out trajectories of a probed rollout by every kind of confidence, judges the scores on the same trajectories
  * and writes `confidence.json` in the folder. The model must be the one of the rollout. Sampled answers are kept in the
- * folder, so that an interrupted run goes on. Errors: those of reading and of the engine; INVALID_ARGUMENT for another model; ABORTED.
+ * folder, so that an interrupted run goes on. Errors: BUSY when the folder is being written; those of reading and of the engine; INVALID_ARGUMENT for another model; ABORTED.
  * Cost: one training run of small probes; `samples` answers and one question per held-out problem.
  */
 export async function runConfidence(directory: string, settings: ConfidenceSettings, target: ConfidenceModel, work: WorkOptions): Promise<Confidence> {
   const started = performance.now();
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
+  await using _lock = await holdFolder(directory);
   await using model = await loadModel(target.model, { ...target.load, ...(work.signal === undefined ? {} : { signal: work.signal }) });
   const records = withPromptTokens(model, await recordsOf(folder, folder.split.test));
   await using session = openFor(model, records, how, target.session);
@@ -157,7 +159,7 @@ export function judgeScores({ data, split }: Pick<ProbedFolder, 'data' | 'split'
   };
 }
 
-const figure = (value: number | null): string => (value === null ? 'not known' : value.toFixed(3));
+const figure = (value: number | null): string => (value === null ? 'not known' : value.toFixed(3).replace('-', '−'));
 const span = ({ low, high }: ConfidenceScore['auc']): string => `[${figure(low)}, ${figure(high)}]`;
 
 /** What the numbers say, the plain truth first: against the best of what is known before the first word, and after it. */
@@ -174,7 +176,7 @@ export function confidenceFindings(scores: readonly ConfidenceScore[], main: num
     const { value, low, high } = best.difference;
     const verdict = (low ?? -1) > 0 ? 'the neurons are better' : (high ?? 1) < 0 ? 'the neurons are worse' : 'no difference can be told';
     const cost = best.cost.extra > 0 ? `, at ${best.cost.extra.toFixed(1)} extra tokens an answer` : '';
-    out.push(`Best of the others ${known === 'before' ? 'before the first word' : 'after the answer'}: ${best.name}, AUC ${figure(best.auc.value)}${cost}; difference ${value > 0 ? '+' : ''}${figure(value)} ${span(best.difference)}: ${verdict}.`);
+    out.push(`Best of the others ${known === 'before' ? 'before the first word' : 'after the answer'}: ${best.name}, AUC ${figure(best.auc.value)} ${span(best.auc)}${cost}; difference ${value > 0 ? '+' : ''}${figure(value)} ${span(best.difference)}: ${verdict}.`);
   }
   return out;
 }

@@ -5,7 +5,7 @@ import type { TrainedProbe } from '../probe/train.js';
 import { trainProbes } from '../probe/train.js';
 import type { RankingMethod } from '../rank/scores.js';
 import { topNeurons } from '../rank/sets.js';
-import { RewardLensError } from '../native/errors.js';
+import { RewardLensError, invalidArgument } from '../native/errors.js';
 import { auc } from '../stats/auc.js';
 import { applyLogistic, fitLogistic } from '../stats/logistic.js';
 import { mean } from '../stats/moments.js';
@@ -50,11 +50,16 @@ export async function layerFor({ data, split, probes }: ProbedFolder, place: Pla
   return (main[best] as TrainedProbe).layer;
 }
 
-/** The best neurons of a layer by the folder's probes. Errors: INVALID_ARGUMENT when no probe gives this ranking. */
-export function rankedNeurons({ directory, probes }: ProbedFolder, layer: number, method: RankingMethod, count: number): number[] {
+/** The best neurons of a layer by the folder's probes. Errors: INVALID_ARGUMENT for a layer without probe, more neurons than there are, and when no probe gives this ranking. */
+export function rankedNeurons(folder: ProbedFolder, layer: number, method: RankingMethod, count: number): number[] {
+  const { directory, probes } = folder;
+  mainProbe(folder, layer); // a layer without one is refused in its words
   const scores = weightMethods(probes, layer).get(method);
   if (scores === undefined) {
     throw new RewardLensError('INVALID_ARGUMENT', `layer ${layer}: no ${method} scores in '${directory}'`, { details: { layer, method } });
+  }
+  if (count > scores.length) {
+    throw invalidArgument('neurons', `at most ${scores.length}, the width of '${directory}'`, count);
   }
   return topNeurons(scores, count);
 }

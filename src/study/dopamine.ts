@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TrainedProbe } from '../probe/train.js';
 import { order, weightScores } from '../rank/scores.js';
+import { holdFolder } from '../rollout/lock.js';
 import type { Zscore } from '../rpe/features.js';
 import { ActivationStore } from '../store/reader.js';
 import { packageVersion } from '../util/version.js';
@@ -62,7 +63,7 @@ const OVERLAP_SHARE = 0.05;
 
 /**
  * Analyses a folder that `rewardlens values` has been through and writes dopamine.json and dopamine.safetensors. Errors: IO without values or activations; INVALID_ARGUMENT for too few steps with large
- * errors, or values of other trajectories; those of reading and training; ABORTED.
+ * errors, or values of other trajectories; BUSY when the folder is being written; those of reading and training; ABORTED.
  */
 export async function runDopamine(directory: string, settings: DopamineSettings, work: WorkOptions): Promise<Dopamine> {
   const started = performance.now();
@@ -70,6 +71,7 @@ export async function runDopamine(directory: string, settings: DopamineSettings,
   const { data, summary } = await dopamineData(store, settings.site, settings.error);
   const items = itemsOf(data);
   requireSteps(items, settings.threshold);
+  await using _lock = await holdFolder(directory);
   work.onProgress?.('checking on planted trajectories', 0, '');
   const selfTest = await dopamineSelfTest({ threads: work.threads, signal: work.signal });
   const training: DopamineTraining = {
@@ -85,6 +87,7 @@ export async function runDopamine(directory: string, settings: DopamineSettings,
     version: DOPAMINE_VERSION,
     rewardlens: packageVersion(),
     trajectoriesSha256: summary.trajectoriesSha256,
+    ...(summary.linesSha256 === undefined ? {} : { valuesSha256: summary.linesSha256 }),
     values: summary.settings,
     settings: { ...settings },
     selfTest,

@@ -11,6 +11,7 @@ import type { ActivationStore } from '../store/reader.js';
 import { toFloat32 } from '../util/half.js';
 import type { ERROR_SOURCES } from '../report/dopamineSchema.js';
 import { NOISY_BASELINE } from '../report/dopamineSchema.js';
+import { ANALYSIS_FILES } from './analyse.js';
 import { fileHash } from './stage.js';
 import type { Values } from '../report/valuesSchema.js';
 import type { TrajectoryValues } from './valuesFormat.js';
@@ -109,12 +110,15 @@ export const BASELINES = {
   probeError: 'δ of the value probe',
 } as const;
 
-/** Reads a folder with values. The data reads from `store` for as long as it is open. Errors: IO, INVALID_ARGUMENT when the values are of other trajectories. */
+/** Reads a folder with values. The data reads from `store` for as long as it is open. Errors: those of {@link readValues}; INVALID_ARGUMENT when the values are of other trajectories or beside other probes. */
 export async function dopamineData(store: ActivationStore, site: string, source: ErrorSource): Promise<{ data: DopamineData; summary: Values }> {
   const { directory } = store;
   const { summary, trajectories: lines } = await readValues(directory);
   if ((await fileHash(join(directory, FILES.trajectories))) !== summary.trajectoriesSha256) {
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories in '${directory}' are not those that were valued; run \`rewardlens values ${directory}\` again`, { details: { directory } });
+  }
+  if (summary.probesSha256 !== undefined && summary.probesSha256 !== (await fileHash(join(directory, ANALYSIS_FILES.probes)))) {
+    throw new RewardLensError('INVALID_ARGUMENT', `the value probes in '${directory}' are not those whose values and split stand beside the continuations; run \`rewardlens values ${directory}\` again, which makes no continuation anew`, { details: { directory } });
   }
   if (source === 'probe' && lines.every(({ probe }) => probe === null)) {
     throw invalidArgument('error', `mc, as '${directory}' was valued before it had a value probe`, source);

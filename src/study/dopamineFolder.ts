@@ -11,6 +11,7 @@ import { DOPAMINE_FILE, dopamineSchema } from '../report/dopamineSchema.js';
 import { DOPAMINE_PROBES } from './dopamineProbe.js';
 import { loadProbes, saveProbes } from './probeFiles.js';
 import { fileHash } from './stage.js';
+import { VALUES_FILES } from './valuesFormat.js';
 
 /** The best layer's dopamine probe and linear probe (docs/probe.md says what the tensors are). */
 export const DOPAMINE_PROBES_FILE = 'dopamine.safetensors';
@@ -26,7 +27,7 @@ export async function saveDopamine(directory: string, result: Omit<Dopamine, 'pr
 
 /**
  * The result of `rewardlens dopamine` and its probe at the best layer. Errors: IO without one; INVALID_ARGUMENT for another version, or when
- * trajectories or probes have changed since.
+ * trajectories, values or probes have changed since.
  */
 export async function readDopamine(directory: string): Promise<{ result: Dopamine; probe: TrainedProbe }> {
   const path = join(directory, DOPAMINE_FILE);
@@ -40,6 +41,10 @@ export async function readDopamine(directory: string): Promise<{ result: Dopamin
   const [trajectories, probes] = [await fileHash(join(directory, FILES.trajectories)), join(directory, DOPAMINE_PROBES_FILE)];
   if (trajectories !== parsed.data.trajectoriesSha256 || (await fileHash(probes)) !== parsed.data.probesSha256) {
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or dopamine probes in '${directory}' are not those of '${DOPAMINE_FILE}'; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
+  }
+  const { valuesSha256 } = parsed.data;
+  if (valuesSha256 !== undefined && valuesSha256 !== (await fileHash(join(directory, VALUES_FILES.trajectories)))) {
+    throw new RewardLensError('INVALID_ARGUMENT', `the values in '${directory}' are not those that '${DOPAMINE_FILE}' was made from; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
   }
   const probe = (await loadProbes(probes)).find(({ name }) => name === DOPAMINE_PROBES.main);
   return { result: parsed.data, probe: probe as TrainedProbe };

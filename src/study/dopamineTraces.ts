@@ -13,6 +13,9 @@ import { heldOut } from './dopamineRank.js';
 
 /** z-scored traces of some neurons around large held-out steps, aligned at the first state that has read the step. */
 export async function dopamineEvents(data: DopamineData, best: FittedLayer, items: readonly DopamineItem[], neurons: readonly number[], options: Pick<DopamineTraining, 'mode' | 'threshold' | 'seed' | 'signal'> & { radius: number }): Promise<DopamineEvents[]> {
+  if (neurons.length === 0) {
+    return [];
+  }
   const test = heldOut(items, options.threshold);
   const random = mulberry32(options.seed);
   const events = neurons.map(() => ({ positive: [] as TraceEvent[], negative: [] as TraceEvent[], random: [] as TraceEvent[] }));

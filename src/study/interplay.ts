@@ -8,6 +8,7 @@ import { RewardLensError } from '../native/errors.js';
 import type { TrainedProbe } from '../probe/train.js';
 import type { ProbeTrainer } from '../probe/trainer.js';
 import { writeJson } from '../rollout/folder.js';
+import { holdFolder } from '../rollout/lock.js';
 import { poolSteps, zscored } from '../rpe/features.js';
 import type { GenerateResult } from '../run/generate.js';
 import { generate } from '../run/generate.js';
@@ -101,12 +102,13 @@ export interface InterplayOptions {
 
 /**
  * Reads every held-out trajectory under every arm, as one prompt, and applies the dopamine probe, which is not trained anew. The base arm is read in the same
- * way, so all differences are the arms'. Writes interplay.json. Errors: those of the engine (HOOK_NOT_FIRED when an arm wrote another number of values than its
+ * way, so all differences are the arms'. Writes interplay.json. Errors: BUSY when the folder is being written; those of the engine (HOOK_NOT_FIRED when an arm wrote another number of values than its
  * definition demands). Cost: arms × tokens of the held-out trajectories.
  */
 export async function runInterplay(session: Session, prepared: PreparedInterplay, plan: ArmPlan, options: InterplayOptions): Promise<Interplay> {
   const started = performance.now();
   const { directory, dopamine, trajectories } = prepared;
+  await using _lock = await holdFolder(directory);
   const neurons = dopamine.ranking.slice(0, Math.max(1, dopamine.settings.neurons)).map(({ neuron }) => neuron);
   const readings = await readArms(session, prepared, plan.arms, neurons, options);
   const items = trajectories.flatMap(({ items: own }) => [...own]);

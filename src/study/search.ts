@@ -11,6 +11,7 @@ import { SEARCH_FORMAT, SEARCH_VERSION } from '../report/searchSchema.js';
 import type { Splitter } from '../rpe/steps.js';
 import { formatSplitter } from '../rpe/steps.js';
 import { writeJson } from '../rollout/folder.js';
+import { holdFolder } from '../rollout/lock.js';
 import type { RunProgress } from '../run/engine.js';
 import { createManifest } from '../run/manifest.js';
 import type { ConfidenceModel } from './confidence.js';
@@ -59,7 +60,7 @@ export const SEARCH_DEFAULTS: SearchSettings = { guides: [], candidates: 4, beam
 
 /**
  * Answers held-out problems of a probed rollout by guided search and by whole answers at the same cost, with several seeds, and
- * writes `search.json` in the folder. The model must be the one of the rollout. Errors: those of reading and of the engine; INVALID_ARGUMENT for
+ * writes `search.json` in the folder. The model must be the one of the rollout. Errors: BUSY when the folder is being written; those of reading and of the engine; INVALID_ARGUMENT for
  * another model, or a step that is not told by its end; ABORTED, after which finished searches are not run again. Cost: per seed and problem, `candidates` × `beam` answers for each guide, twice as many whole ones, and one training run of
  * the probe when it reads few neurons.
  */
@@ -67,6 +68,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   const started = performance.now();
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
+  await using _lock = await holdFolder(directory);
   const steps = stepEnd(settings.step);
   const guide = settings.guides.length === 0 || settings.guides.includes('dopamine') ? await readGuide(folder, settings.guides.length > 0) : undefined;
   const guides = settings.guides.length > 0 ? settings.guides : GUIDES.filter((name) => name !== 'dopamine' || guide !== undefined);

@@ -32,10 +32,11 @@ export function searchMethods(chosen: ReadonlyMap<string, readonly (readonly Cho
     const average = (pick: (own: Chosen) => number): number => mean(all.map(pick));
     const rewards = seeds.map((own) => own.map(({ reward }) => reward));
     const entries = flat({ rewards }, problems);
+    const { value, low, high, n } = accuracyChange(entries.rewards.map(() => 0), entries.rewards, entries.items);
     return {
       name,
       kind: name.startsWith(GUIDED) ? 'guided' : 'answers',
-      accuracy: accuracyChange(entries.rewards.map(() => 0), entries.rewards, entries.items),
+      accuracy: { value, low: low === null ? null : Math.max(0, low), high, n }, // a change may be negative, an accuracy not
       unknown: all.filter(({ unknown }) => unknown).length,
       answers: average(({ answers }) => answers),
       length: average(({ length }) => length),
@@ -63,7 +64,7 @@ export function compareMethods(methods: readonly SearchMethod[], problems: reado
 }
 
 const percent = (value: number | null): string => (value === null ? 'not known' : `${(100 * value).toFixed(1)} %`);
-const points = (value: number | null): string => (value === null ? 'not known' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)}`);
+const points = (value: number | null): string => (value === null ? 'not known' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)}`.replace('-', '−'));
 
 /** What the numbers say. */
 export function searchFindings(methods: readonly SearchMethod[], comparisons: readonly SearchComparison[]): string[] {

@@ -114,7 +114,7 @@ async function readResult(directory: string, name: SectionName): Promise<unknown
 
 /**
  * Sections for the report of a folder: the chosen ones, or without a choice all that there are, from the stages of a study or from commands. A result of other trajectories than the folder
- * holds now is none. Errors: INVALID_ARGUMENT for a file that is no such result.
+ * holds now is none, nor is one that is made from values or dopamine neurons that were made anew since. Errors: INVALID_ARGUMENT for a file that is no such result.
  */
 export async function readSections(directory: string, names: readonly SectionName[] = SECTIONS): Promise<Sections> {
   const trajectories = await fileHash(join(directory, FILES.trajectories));
@@ -132,5 +132,13 @@ export async function readSections(directory: string, names: readonly SectionNam
       notes[name] = [...current.notes];
     }
   }
-  return { ...NO_SECTIONS, ...sections, notes };
+  return chained({ ...NO_SECTIONS, ...sections, notes });
+}
+
+/** Without what is made from a result that was replaced since. */
+function chained(sections: Sections): Sections {
+  const { values, dopamine, interplay } = sections;
+  const stale = values !== null && dopamine?.valuesSha256 !== undefined && dopamine.valuesSha256 !== values.linesSha256;
+  const left = stale || dopamine?.probesSha256 !== interplay?.probesSha256;
+  return { ...sections, dopamine: stale ? null : dopamine, interplay: left ? null : interplay };
 }

@@ -1,4 +1,5 @@
 /** Values of the states in front of every step of a rollout's trajectories, by continuation and by the probe. */
+import { createHash } from 'node:crypto';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Session } from '../model/session.js';
@@ -18,6 +19,7 @@ import { orNull } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
 import { FILES } from '../store/format.js';
 import { sealLine } from '../store/journal.js';
+import { ANALYSIS_FILES } from './analyse.js';
 import { Judge } from './sample.js';
 import { fileHash } from './stage.js';
 import type { Values } from '../report/valuesSchema.js';
@@ -95,6 +97,8 @@ export async function runValues(
   const unlock = await lockFolder(directory);
   try {
     await using judge = new Judge();
+    // First: a probe that does not fit is known before anything takes time.
+    const probe = await readProbeTraces(directory, trajectories.map(({ record }) => record), { layer: settings.layer, threads: options.threads });
     const checks = [...new Set(trajectories.map(({ record }) => record.check))];
     const fingerprints = new Map(await Promise.all(checks.map(async (check) => [check, (await judge.scorer(check)).fingerprint] as const)));
     const forked = await forkValues(session, {
@@ -110,15 +114,17 @@ export async function runValues(
       checkFingerprint: (check) => fingerprints.get(check) as string,
       pieceBytes: pieceBytesOf(session.model),
     });
-    const probe = await readProbeTraces(directory, trajectories.map(({ record }) => record), { layer: settings.layer, threads: options.threads });
     const lines = trajectories.map((trajectory, i): TrajectoryValues => ({ ...trajectoryValues(trajectory, forked.values[i] ?? [], settings.gamma), ...probeSide(probe, trajectory, settings.gamma) }));
+    const text = lines.map((line) => `${sealLine(line)}\n`).join('');
     const result = summarise(lines, forked, {
       manifest: await createManifest(session, { hashModel: false }),
       settings: publicSettings(settings, inputs),
       trajectoriesSha256: await fileHash(join(directory, FILES.trajectories)),
+      linesSha256: createHash('sha256').update(text).digest('hex'),
+      probesSha256: await fileHash(join(directory, ANALYSIS_FILES.probes)),
     });
     const path = join(directory, VALUES_FILES.trajectories);
-    await writeFile(`${path}.tmp`, lines.map((line) => `${sealLine(line)}\n`).join(''));
+    await writeFile(`${path}.tmp`, text);
     await rename(`${path}.tmp`, path);
     await writeJson(join(directory, VALUES_FILES.summary), result);
     return result;
@@ -173,7 +179,7 @@ function errorFacts(lines: readonly TrajectoryValues[], gamma: number): Values['
   };
 }
 
-function summarise(lines: readonly TrajectoryValues[], forked: ForkResult, facts: Pick<Values, 'manifest' | 'settings' | 'trajectoriesSha256'>): Values {
+function summarise(lines: readonly TrajectoryValues[], forked: ForkResult, facts: Pick<Values, 'manifest' | 'settings' | 'trajectoriesSha256' | 'linesSha256' | 'probesSha256'>): Values {
   const states = lines.flatMap(({ values }) => values);
   const widths = states.flatMap(({ low, high }) => (low === null || high === null ? [] : [high - low]));
   return {

@@ -7,6 +7,7 @@ import type { Values } from '../report/valuesSchema.js';
 import { valuesSchema } from '../report/valuesSchema.js';
 import { openLine, readLines } from '../store/journal.js';
 import { parseJson } from '../util/json.js';
+import { fileHash } from './stage.js';
 
 /** Files inside a rollout folder. */
 export const VALUES_FILES = { summary: 'values.json', trajectories: 'values.jsonl', journal: 'continuations.jsonl' } as const;
@@ -38,7 +39,10 @@ export const trajectoryValuesSchema = z.object({
 });
 export type TrajectoryValues = z.infer<typeof trajectoryValuesSchema>;
 
-/** Reads both files. Errors: IO when `rewardlens values` has not been run; STORE_CORRUPT, INVALID_ARGUMENT naming file, line and field. */
+/**
+ * Reads both files. Errors: IO when `rewardlens values` has not been run; STORE_CORRUPT, INVALID_ARGUMENT naming file, line and field, or when the
+ * two do not belong together (a run was killed between them, lines were lost).
+ */
 export async function readValues(directory: string): Promise<{ summary: Values; trajectories: TrajectoryValues[] }> {
   const path = join(directory, VALUES_FILES.summary);
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
@@ -55,9 +59,20 @@ export async function readValues(directory: string): Promise<{ summary: Values; 
     const parsed = 'value' in opened ? trajectoryValuesSchema.safeParse(opened.value) : undefined;
     if (parsed?.success !== true) {
       const issue = 'fault' in opened ? opened.fault : `${parsed?.error.issues[0]?.path.join('.') ?? ''}: ${parsed?.error.issues[0]?.message ?? ''}`;
-      throw new RewardLensError('STORE_CORRUPT', `${lines}:${line.number}: ${issue}`, { details: { path: lines, line: line.number } });
+      throw new RewardLensError('STORE_CORRUPT', `${lines}:${line.number}: ${issue}; ${again(directory)}`, { details: { path: lines, line: line.number } });
     }
     trajectories.push(parsed.data);
   }
+  await requireLines(directory, summary.data, trajectories.length);
   return { summary: summary.data, trajectories };
 }
+
+async function requireLines(directory: string, { counts, linesSha256 }: Values, found: number): Promise<void> {
+  const [path, lines] = [join(directory, VALUES_FILES.summary), join(directory, VALUES_FILES.trajectories)];
+  if (found !== counts.trajectories || (linesSha256 !== undefined && linesSha256 !== (await fileHash(lines)))) {
+    const got = found === counts.trajectories ? 'those of another run' : `${found}`;
+    throw new RewardLensError('STORE_CORRUPT', `'${lines}' is not that of '${path}': expected its ${counts.trajectories} trajectories, got ${got}; ${again(directory)}`, { details: { path: lines } });
+  }
+}
+
+const again = (directory: string): string => `run \`rewardlens values ${directory}\` again, which makes no continuation anew`;

@@ -1,6 +1,7 @@
 /** V of the value probe at the states in front of steps, and how it agrees with the continuations. */
 import { join } from 'node:path';
 import { stat } from 'node:fs/promises';
+import { RewardLensError } from '../native/errors.js';
 import type { TrainedProbe } from '../probe/train.js';
 import { stepErrors } from '../rpe/tdErrors.js';
 import { correlationEstimate } from '../stats/correlation.js';
@@ -43,10 +44,13 @@ export async function probeLayer(folder: ProbedFolder): Promise<number> {
 
 /**
  * Values of the folder's value probe over the given trajectories; null for a folder without probes. Errors: as `openProbed`,
- * INVALID_ARGUMENT for a layer without probe. Cost: reads their states once.
+ * INVALID_ARGUMENT for a layer that is asked for and has no probe. Cost: reads their states once.
  */
 export async function readProbeTraces(directory: string, records: readonly { problem: string; sample: number }[], options: { layer?: number | undefined; threads: number }): Promise<ProbeTraces | null> {
   if (!(await stat(join(directory, ANALYSIS_FILES.probe)).then(() => true, () => false))) {
+    if (options.layer !== undefined) {
+      throw new RewardLensError('INVALID_ARGUMENT', `layer ${options.layer}: '${directory}' has no value probes; run \`rewardlens probe ${directory}\`, or ask for none`, { details: { directory, layer: options.layer } });
+    }
     return null;
   }
   await using folder = await openProbed(directory);

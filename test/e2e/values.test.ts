@@ -1,5 +1,5 @@
 /** `rewardlens values` and `dopamine` as a person runs them: killed, gone on with, refused. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -34,6 +34,9 @@ test('killed in the middle and gone on with: nothing is sampled twice, and the v
   const keys = lines('continuations.jsonl').map((line) => JSON.parse(line) as { key: string; k: number }).map(({ key, k }) => `${key}/${k}`);
   expect(new Set(keys).size).toBe(keys.length);
   const values = lines('values.jsonl');
+  // What counts is what was asked for, however much the journal has.
+  const fewer = summaryOf((await run(args('-k', '1', '--max-continuations', '1', '--json'))).stdout) as { counts: { continuations: object; distinctStates: number } };
+  expect(fewer.counts.continuations).toMatchObject({ made: 0, found: fewer.counts.distinctStates });
   rmSync(join(folder, 'continuations.jsonl'));
   expect(await run(args())).toMatchObject({ code: 0, stdout: expect.stringContaining('from a cache') });
   expect(lines('values.jsonl')).toEqual(values);
@@ -47,7 +50,10 @@ async function hasContinuations(): Promise<boolean> {
   }
 }
 
-test('what is wrong is named: flags, another model, too few steps to learn from', async () => {
+test('what is wrong is named: flags, another model, too few steps to learn from; a layer without probe before anything is sampled', async () => {
+  const made = lines('continuations.jsonl').length;
+  expect(await run(args('--seed', '2', '--probe-layer', '2'))).toMatchObject({ code: 1, stderr: expect.stringContaining("layer 2: '") });
+  expect(lines('continuations.jsonl')).toHaveLength(made);
   const [flag, model, few] = await Promise.all([
     run(args('--steps', 'paragraph')),
     run(['values', folder, '-m', join(bundledModel, '../planted.gguf'), ...SMALL]),
@@ -56,4 +62,7 @@ test('what is wrong is named: flags, another model, too few steps to learn from'
   expect(flag).toMatchObject({ code: 2, stderr: expect.stringContaining('blank-line') });
   expect(model).toMatchObject({ code: 1, stderr: expect.stringContaining('another model') });
   expect(few).toMatchObject({ code: 1, stderr: expect.stringContaining('|δ|') });
+  const path = join(folder, 'values.jsonl');
+  writeFileSync(path, `${lines('values.jsonl').slice(0, -1).join('\n')}\n`);
+  expect(await run(['dopamine', folder, '-t', '1'])).toMatchObject({ code: 1, stderr: expect.stringContaining('expected its 10 trajectories, got 9; run `rewardlens values') });
 });
