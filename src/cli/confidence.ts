@@ -1,17 +1,17 @@
 /** `rewardlens confidence`: value neurons against other ways to tell that an answer is right. */
 import { join } from 'node:path';
 import { QUESTION_TEXT } from '../apply/pTrue.js';
-import { RANKING_METHODS } from '../rank/scores.js';
 import type { Confidence } from '../report/confidenceSchema.js';
 import type { Estimate } from '../stats/estimate.js';
 import type { ConfidenceModel, ConfidenceSettings } from '../study/confidence.js';
 import { CONFIDENCE_FILE, runConfidence } from '../study/confidence.js';
+import { requireFolder } from './checks.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
 import { processEscapes } from './inputs.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
-import { workOptions } from './studyFlags.js';
+import { PROBE_RANKINGS, workOptions } from './studyFlags.js';
 
 const GROUP = 'Confidence:';
 const SAMPLES = 8;
@@ -25,7 +25,7 @@ export const confidenceCommand: Command = {
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {
     neurons: { type: 'string', group: GROUP, describe: 'numbers of value neurons, such as 4,16; default 1 % and 5 %' },
-    ranking: { type: 'string', group: GROUP, describe: `${RANKING_METHODS.slice(0, 3).join(', ')}; default l1-zscore` },
+    ranking: { type: 'string', group: GROUP, describe: `${PROBE_RANKINGS.join(', ')}; default l1-zscore` },
     layer: { type: 'string', group: GROUP, describe: 'default: the layer whose probe is best at s_0 on validation trajectories' },
     samples: { type: 'string', group: GROUP, describe: `answers per held-out problem for self-consistency, 0 for none; default ${SAMPLES}` },
     ask: { type: 'string', group: GROUP, describe: `question of P(True), exactly as it follows the answer of a raw prompt (\\n is a line break), or the next turn of a chat; default: ${QUESTION_TEXT}` },
@@ -54,7 +54,7 @@ function readSettings(flags: Flags): ConfidenceSettings {
   const ask = flags.text('ask');
   return {
     neurons: [...new Set(neurons)].sort((a, b) => a - b),
-    method: flags.choice('ranking', RANKING_METHODS) ?? 'l1-zscore',
+    method: flags.choice('ranking', PROBE_RANKINGS) ?? 'l1-zscore',
     layer: flags.integer('layer', 0),
     samples: flags.integer('samples', 0, 10000) ?? SAMPLES,
     question: flags.on('no-ask') ? undefined : { text: ask === undefined ? undefined : processEscapes(ask), yes: flags.text('yes') ?? YES, no: flags.text('no') ?? NO },
@@ -62,6 +62,7 @@ function readSettings(flags: Flags): ConfidenceSettings {
 }
 
 async function run(directory: string, settings: ConfidenceSettings, target: ConfidenceModel, io: Io): Promise<void> {
+  await requireFolder(directory);
   const result = await runConfidence(directory, settings, target, workOptions({ threads: target.session.threads }, io));
   io.progress.stop();
   const path = join(directory, CONFIDENCE_FILE);

@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { ZSCORES } from '../rpe/features.js';
 import type { DopamineSettings } from '../study/dopamine.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../study/dopamine.js';
+import { dopaminePruningSentence, dopamineSentence, noiseText, surpriseSentence } from '../report/dopamineFacts.js';
 import type { Dopamine, DopamineExample, DopamineScore } from '../report/dopamineSchema.js';
+import { fixed, signed, withInterval } from '../report/format.js';
 import { DOPAMINE_FILE, ERROR_SOURCES } from '../report/dopamineSchema.js';
 import type { OptionTable } from './argv.js';
+import { requireFolder } from './checks.js';
 import type { Command, Io } from './command.js';
 import type { Flags } from './flags.js';
 import { THREAD_OPTIONS, workOptions } from './studyFlags.js';
@@ -59,6 +62,7 @@ export const dopamineCommand: Command = {
     const threads = flags.integer('threads', 1, 1024);
     const trace = flags.on('trace');
     return async (io) => {
+      await requireFolder(directory);
       const result = await runDopamine(directory, settings, workOptions({ threads }, io));
       io.progress.stop();
       printDopamine(result, join(directory, DOPAMINE_FILE), io);
@@ -70,7 +74,8 @@ export const dopamineCommand: Command = {
 };
 
 type Shown = DopamineScore['all']['spearman'];
-const shown = ({ value, low, high }: Shown): string => (value === null ? '–' : `${value.toFixed(3)} [${low?.toFixed(2) ?? '–'}, ${high?.toFixed(2) ?? '–'}]`);
+const two = (value: number | null): string => fixed(value, 2);
+const shown = (estimate: Shown): string => withInterval(estimate, two);
 
 function printDopamine(result: Dopamine, path: string, io: Io): void {
   const best = result.layers.find(({ layer }) => layer === result.bestLayer);
@@ -80,23 +85,24 @@ function printDopamine(result: Dopamine, path: string, io: Io): void {
   }
   const { all, large, testProblems, noise } = result.steps;
   io.out(`self-test on planted and shuffled errors: ${result.selfTest.passed ? 'passed' : 'FAILED'}`);
-  io.out(`steps: ${all.train} train, ${all.validation} validation, ${all.test} held out (${testProblems} problems); |δ| > ${result.settings.threshold}: ${large.train}, ${large.validation}, ${large.test}${noise === null ? '' : `; noise of the continuations is ${(100 * noise).toFixed(0)} % of the variance of δ`}`);
+  io.out(`steps: ${all.train} train, ${all.validation} validation, ${all.test} held out (${testProblems} problems); |δ| > ${result.settings.threshold}: ${large.train}, ${large.validation}, ${large.test}${noise === null ? '' : `; ${noiseText(noise)} of the variance of δ is noise of the continuations`}`);
   io.out(`\n${`layer ${result.bestLayer}, held-out δ`.padEnd(58)} ${'Spearman, all steps'.padEnd(24)} ${'Spearman, large'.padEnd(24)} ${'Pearson, large'.padEnd(24)} AUC of the sign`);
   for (const { name, all: whole, large: own } of [...(best?.scores ?? []), ...result.baselines]) {
     io.out(`  ${name.padEnd(56)} ${shown(whole.spearman).padEnd(24)} ${shown(own.spearman).padEnd(24)} ${shown(own.pearson).padEnd(24)} ${shown(own.auc)}`);
   }
-  io.out(`\nneurons by the probe's weights: ${result.ranking.slice(0, 10).map(({ neuron, spearman }) => `${neuron} (${spearman.value === null ? '–' : spearman.value.toFixed(2)})`).join(', ')}`);
+  io.out(`\nneurons by the probe's weights (Spearman of each alone): ${result.ranking.slice(0, 10).map(({ neuron, spearman }) => `${neuron} (${two(spearman.value)})`).join(', ')}`);
   const few = result.pruning.find(({ share }) => share <= 0.1) ?? result.pruning.at(-1);
   if (few !== undefined) {
-    io.out(`pruned to ${few.kept}: Spearman ${shown(few.top)}; random ${few.random.mean?.toFixed(3) ?? '–'}, magnitude-matched ${few.matched.mean?.toFixed(3) ?? '–'}`);
+    io.out(`pruned to ${few.kept}: Spearman ${shown(few.top)}; random ${two(few.random.mean)}, magnitude-matched ${two(few.matched.mean)}`);
   }
   const { groups, cells } = result.surprise;
   io.out(`\nsurprise: ${groups.positive} positive, ${groups.negative} negative, ${groups.expectedSuccess} successes and ${groups.expectedFailure} failures as expected; neurons that differ (adjusted p < 0.05):`);
   for (const { position, contrast, significant, top } of cells) {
-    io.out(`  ${contrast.padEnd(9)} ${position.padEnd(7)} ${significant === null ? 'too few trajectories' : `${significant}${significant > 0 ? `: ${top.slice(0, 5).map(({ neuron, difference }) => `${neuron} (${difference.toFixed(2)})`).join(', ')}` : ''}`}`);
+    io.out(`  ${contrast.padEnd(9)} ${position.padEnd(7)} ${significant === null ? 'too few trajectories' : `${significant}${significant > 0 ? `: ${top.slice(0, 5).map(({ neuron, difference }) => `${neuron} (${signed(difference, 2)})`).join(', ')}` : ''}`}`);
   }
   result.overlaps.forEach(({ a, b, size, shared, iou, p }) => io.out(`first ${size} of ${a} and ${b}: ${shared} shared, IoU ${iou.toFixed(2)}, p ${p.toPrecision(2)}`));
-  io.out(`${path}, ${result.seconds.toFixed(1)} s`);
+  [dopamineSentence(result), dopaminePruningSentence(result), surpriseSentence(result)].forEach((text) => (text === undefined ? undefined : io.out(`\n${text}`)));
+  io.out(`\n${path}, ${result.seconds.toFixed(1)} s`);
 }
 
 /** From −3 to 3: background colours of the 256-colour palette, red over none to blue. */
@@ -107,13 +113,11 @@ function coloured(text: string, z: number | null): string {
   return colour === undefined || process.stdout.isTTY !== true ? text : `\u001b[30;48;5;${colour}m${text}\u001b[0m`;
 }
 
-const signed = (value: number | null): string => (value === null ? '–' : `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`).padStart(5);
-
 /** One line per step: δ, what the probe says, and the tokens coloured by the best neuron's z-score. */
 function printTrace({ problem, sample, reward, tokens, trace, steps }: DopamineExample, io: Io): void {
   io.out(`\n${problem}, sample ${sample}, reward ${reward ?? 'unknown'}`);
   for (const { begin, end, error, predicted } of steps) {
     const text = tokens.slice(begin, end).map((token, i) => coloured(token.replaceAll('\n', '⏎'), trace[begin + i] ?? null)).join('');
-    io.out(`  δ ${signed(error)}  probe ${signed(predicted)}  ${text}`);
+    io.out(`  δ ${signed(error, 2).padStart(5)}  probe ${signed(predicted, 2).padStart(5)}  ${text}`);
   }
 }

@@ -6,11 +6,14 @@ import { planArms } from '../study/armPlan.js';
 import type { SessionOptions } from '../model/session.js';
 import { resolveLayers } from '../model/sites.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from '../study/interplay.js';
-import type { Interplay, InterplayArm } from '../report/interplaySchema.js';
-import { INTERPLAY_FILE } from '../report/interplaySchema.js';
+import { interplayComparison, interplaySentence } from '../report/dopamineFacts.js';
+import { fixed, withInterval } from '../report/format.js';
+import type { Interplay } from '../report/interplaySchema.js';
+import { INTERPLAY_FILE, INTERPLAY_MEASURES } from '../report/interplaySchema.js';
 import { ARM_OPTIONS, readArmFlags, readShares } from './armFlags.js';
+import { requireFolder } from './checks.js';
 import type { Command, Io } from './command.js';
-import { UsageError } from './errors.js';
+import { UsageError, asUsage } from './errors.js';
 import type { Flags } from './flags.js';
 import type { ModelFlags } from './options.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, openModel, plural, readModelFlags, readSessionFlags } from './options.js';
@@ -45,12 +48,13 @@ export const interplayCommand: Command = {
 };
 
 async function run({ directory, model: modelFlags, session: given, grid }: { directory: string; model: ModelFlags; session: SessionOptions; grid: ArmGrid }, io: Io): Promise<void> {
+  await requireFolder(directory);
   await using model = await openModel(modelFlags, io);
   const prepared = await prepareInterplay(model, directory, io.signal);
   const { bestLayer } = prepared.dopamine;
-  const layers = resolveLayers(grid.layers, model.info.layerCount, 'layers').filter((layer) => layer < bestLayer);
+  const layers = asUsage(() => resolveLayers(grid.layers, model.info.layerCount, '--layers')).filter((layer) => layer < bestLayer);
   if (layers.length === 0) {
-    throw new UsageError(`--layers: expected layers below ${bestLayer}, the dopamine probe's`);
+    throw new UsageError(`--layers: expected layers below ${bestLayer}, the dopamine probe's, got ${grid.layers === 'all' ? 'all' : grid.layers.join(',')}`);
   }
   const threads = given.threads ?? availableParallelism();
   const plan = await planArms(directory, { ...grid, layers }, { files: model.files, layerCount: model.info.layerCount, dModel: model.info.dModel }, workOptions({ threads }, io));
@@ -63,7 +67,8 @@ async function run({ directory, model: modelFlags, session: given, grid }: { dir
   printInterplay(result, join(directory, INTERPLAY_FILE), io);
 }
 
-const shown = (value: number | null): string => (value === null ? '–' : value.toFixed(3));
+const two = (value: number | null): string => fixed(value, 2);
+const MEASURES = { score: 'Spearman of the probe with δ', agreement: 'the probe with itself untouched', trace: 'the neurons with themselves' } as const;
 
 function printInterplay(result: Interplay, path: string, io: Io): void {
   const sets = result.arms.filter(({ role }) => role === 'set');
@@ -72,19 +77,17 @@ function printInterplay(result: Interplay, path: string, io: Io): void {
     return;
   }
   const controls = [...new Set(result.comparisons.map(({ control }) => control))];
-  io.out(`dopamine probe of layer ${result.layer}, ${result.steps.all} held-out steps, ${result.steps.large} with large δ; untouched: Spearman with δ ${shown(result.base.score.value)}`);
-  io.out(`  ${'arm'.padEnd(30)} with δ   agreement with untouched, of the probe and of neurons; controls (p)`);
+  const width = Math.max(...result.arms.map(({ name }) => name.length), 0);
+  const line = (name: string, measure: string, value: string, against: readonly string[]): void => io.out(`  ${name.padEnd(width)}  ${measure.padEnd(32)} ${value.padEnd(20)} ${against.map((text) => text.padEnd(16)).join(' ')}`.trimEnd());
+  io.out(`dopamine probe of layer ${result.layer}, ${result.steps.all} held-out steps, ${result.steps.large} with large δ; untouched: Spearman with δ ${withInterval(result.base.score, two)}`);
+  line('arm', 'agreement of', 'value', controls.map((control) => `${control} (p)`));
   for (const arm of sets) {
-    const against = controls.map((control) => {
-      const [probe, trace] = (['agreement', 'trace'] as const).map((measure) => result.comparisons.find((entry) => entry.arm === arm.name && entry.control === control && entry.measure === measure));
-      return `${control} ${shown(probe?.meanControl ?? null)} (${probe?.p.toFixed(2) ?? '–'}), ${shown(trace?.meanControl ?? null)} (${trace?.p.toFixed(2) ?? '–'})`;
-    });
-    io.out(`  ${row(arm)}   ${against.join('; ')}`);
+    for (const measure of INTERPLAY_MEASURES) {
+      const against = controls.map((control) => interplayComparison(result, arm.name, measure, control));
+      line(measure === INTERPLAY_MEASURES[0] ? arm.name : '', MEASURES[measure], measure === 'trace' ? two(arm.trace) : withInterval(arm[measure], two), against.map((entry) => (entry === undefined ? '–' : `${two(entry.meanControl)} (${two(entry.p)})`)));
+    }
   }
+  io.out(`\n${interplaySentence(result)}`);
   result.notes.forEach((note) => io.summary(note));
-  io.out(`${path}, ${result.seconds.toFixed(1)} s`);
-}
-
-function row({ name, score, agreement, trace }: InterplayArm): string {
-  return `${name.padEnd(30)} ${shown(score.value).padStart(6)}   ${shown(agreement.value).padStart(6)}, ${shown(trace).padStart(6)}`;
+  io.out(`\n${path}, ${result.seconds.toFixed(1)} s`);
 }

@@ -22,7 +22,7 @@ export const quantizeCommand: Command = {
   },
   examples: [['rewardlens quantize -m model-f16.gguf --type Q4_K_M -o model-q4.gguf', 'for a comparison by `rewardlens transfer`']],
   prepare(flags: Flags) {
-    const type = flags.choice('type', QUANTIZATION_TYPES);
+    const type = QUANTIZATION_TYPES.find((name) => name === flags.text('type')?.toUpperCase()) ?? flags.choice('type', QUANTIZATION_TYPES);
     if (type === undefined) {
       throw new UsageError(`--type: expected one of ${QUANTIZATION_TYPES.join(', ')}, but it is missing`);
     }

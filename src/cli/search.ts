@@ -1,17 +1,17 @@
 /** `rewardlens search`: answers found step by step with a value probe, beside whole answers at the same cost. */
 import { join } from 'node:path';
-import { RANKING_METHODS } from '../rank/scores.js';
 import type { SearchResult } from '../report/searchSchema.js';
-import { formatSplitter, parseSplitter } from '../rpe/steps.js';
+import { formatSplitter } from '../rpe/steps.js';
 import type { ConfidenceModel } from '../study/confidence.js';
 import type { SearchSettings } from '../study/search.js';
 import { SEARCH_DEFAULTS, SEARCH_FILE, runSearch } from '../study/search.js';
 import { GUIDES } from '../study/searchScorers.js';
+import { requireFolder } from './checks.js';
 import type { Command, Io } from './command.js';
-import { UsageError, asUsage } from './errors.js';
+import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
-import { MODEL_OPTIONS, SESSION_OPTIONS, readModelFlags, readSessionFlags } from './options.js';
-import { readNames, workOptions } from './studyFlags.js';
+import { MODEL_OPTIONS, SESSION_OPTIONS, plural, readModelFlags, readSessionFlags } from './options.js';
+import { PROBE_RANKINGS, readNames, readSplitter, workOptions } from './studyFlags.js';
 
 const GROUP = 'Search:';
 const D = SEARCH_DEFAULTS;
@@ -29,7 +29,7 @@ export const searchCommand: Command = {
     seeds: { type: 'string', group: GROUP, describe: `repetitions; default ${D.seeds}` },
     limit: { type: 'string', group: GROUP, describe: `held-out problems; default ${D.limit}` },
     neurons: { type: 'string', group: GROUP, describe: 'the value probe is trained anew on this many of the best neurons; default: the whole probe' },
-    ranking: { type: 'string', group: GROUP, describe: `${RANKING_METHODS.slice(0, 3).join(', ')}; default ${D.method}` },
+    ranking: { type: 'string', group: GROUP, describe: `${PROBE_RANKINGS.join(', ')}; default ${D.method}` },
     layer: { type: 'string', group: GROUP, describe: 'default: the layer whose probe is best half-way on validation trajectories' },
     ...MODEL_OPTIONS,
     ...SESSION_OPTIONS,
@@ -45,7 +45,7 @@ export const searchCommand: Command = {
 };
 
 function readSettings(flags: Flags): SearchSettings {
-  const step = asUsage(() => parseSplitter(flags.text('step') ?? formatSplitter(D.step)));
+  const step = readSplitter(flags, 'step') ?? D.step;
   if (step.kind === 'sentence' || step.kind === 'regex') {
     throw new UsageError(`--step: expected line, blank-line or tokens:N, got ${JSON.stringify(flags.text('step'))}`);
   }
@@ -57,12 +57,13 @@ function readSettings(flags: Flags): SearchSettings {
     seeds: flags.integer('seeds', 1, 1000) ?? D.seeds,
     limit: flags.integer('limit', 1) ?? D.limit,
     neurons: flags.integer('neurons', 1),
-    method: flags.choice('ranking', RANKING_METHODS) ?? D.method,
+    method: flags.choice('ranking', PROBE_RANKINGS) ?? D.method,
     layer: flags.integer('layer', 0),
   };
 }
 
 async function run(directory: string, settings: SearchSettings, target: ConfidenceModel, io: Io): Promise<void> {
+  await requireFolder(directory);
   const result = await runSearch(directory, settings, target, workOptions({ threads: target.session.threads }, io));
   io.progress.stop();
   const path = join(directory, SEARCH_FILE);
@@ -80,7 +81,7 @@ const percent = (value: number | null): string => (value === null ? '–' : (100
 export function searchTable({ methods, problems, seeds, candidates, beam, step, site, layer, neurons, spent }: SearchResult): string[] {
   const width = Math.max(...methods.map(({ name }) => name.length));
   return [
-    `${problems.length} held-out problems × ${seeds.length} seeds; ${candidates} candidates a step (${step}), beam ${beam}; V from ${neurons === null ? 'all' : neurons.length} neurons of ${site}, layer ${layer}`,
+    `${plural(problems.length, 'held-out problem')} × ${plural(seeds.length, 'seed')}; ${candidates} candidates a step (${step}), beam ${beam}; V from ${neurons === null ? 'all' : neurons.length} neurons of ${site}, layer ${layer}`,
     `${''.padEnd(width)}  accuracy             unknown  answers  tokens: sampled  computed  from cache  in the answer`,
     ...methods.map(({ name, accuracy, unknown, answers, cost, length }) =>
       `${name.padEnd(width)}  ${`${percent(accuracy.value)} [${percent(accuracy.low)}, ${percent(accuracy.high)}]`.padEnd(19)}  ${String(unknown).padStart(7)}  ${answers.toFixed(1).padStart(7)}  ${cost.sampled.toFixed(1).padStart(15)}  ${cost.computed.toFixed(1).padStart(8)}  ${cost.shared.toFixed(1).padStart(10)}  ${length.toFixed(1).padStart(13)}`),

@@ -1,12 +1,11 @@
 /** Flags of a study's sections beside probes, ranking and sweep. */
 import { SECTIONS, STUDY_SECTIONS } from '../report/sectionsSchema.js';
-import { formatSplitter, parseSplitter } from '../rpe/steps.js';
+import { formatSplitter } from '../rpe/steps.js';
 import type { SectionChoice } from '../study/sectionChoice.js';
 import { SECTION_DEFAULTS } from '../study/sectionChoice.js';
 import type { OptionTable } from './argv.js';
-import { asUsage } from './errors.js';
 import type { Flags } from './flags.js';
-import { readNames } from './studyFlags.js';
+import { readNames, readSplitter } from './studyFlags.js';
 
 const GROUP = 'Sections:';
 const d = SECTION_DEFAULTS;
@@ -26,13 +25,12 @@ export const SECTION_OPTIONS: OptionTable = {
 
 /** Which sections, and how large. Errors: UsageError naming the flag. */
 export function readSectionChoice(flags: Flags): SectionChoice {
-  const steps = flags.text('steps');
   const given = flags.text('sections') === 'all' ? STUDY_SECTIONS : (readNames(flags, 'sections', STUDY_SECTIONS) ?? d.names);
   return {
     names: SECTIONS.filter((name) => given.includes(name)),
     transfer: given.some((name) => name === 'transfer'),
     datasets: flags.text('sections-datasets')?.split(',').map((name) => name.trim()),
-    steps: steps === undefined ? d.steps : asUsage(() => parseSplitter(steps)),
+    steps: readSplitter(flags, 'steps') ?? d.steps,
     trajectories: flags.integer('values-trajectories', 1) ?? d.trajectories,
     continuations: flags.integer('values-continuations', 1, 1 << 20) ?? d.continuations,
     samples: flags.integer('confidence-samples', 0, 10_000) ?? d.samples,

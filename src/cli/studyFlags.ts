@@ -1,7 +1,10 @@
 /** Options of training probes and ranking neurons, shared by `probe`, `rank` and `study`. */
 import { availableParallelism } from 'node:os';
 import { PROBE_TARGETS } from '../probe/trainer.js';
+import type { RankingMethod } from '../rank/scores.js';
 import { RANKING_METHODS } from '../rank/scores.js';
+import type { Splitter } from '../rpe/steps.js';
+import { parseSplitter } from '../rpe/steps.js';
 import type { ProbeSettings, RankSettings, WorkOptions } from '../study/options.js';
 import { PROBE_DEFAULTS, PROBE_VARIANTS, RANK_DEFAULTS } from '../study/options.js';
 import type { OptionTable } from './argv.js';
@@ -46,6 +49,19 @@ export const RANK_OPTIONS: OptionTable = {
 export const THREAD_OPTIONS: OptionTable = {
   threads: { alias: 't', type: 'string', group: 'General:', describe: 'compute threads; default: all hardware threads' },
 };
+
+/** Rankings that the probes of a folder give; the others need a run of `rewardlens rank`. */
+export const PROBE_RANKINGS: readonly RankingMethod[] = RANKING_METHODS.slice(0, 3);
+
+/** What ends a step; undefined when not given. Errors: UsageError naming the flag. */
+export function readSplitter(flags: Flags, flag: string): Splitter | undefined {
+  const text = flags.text(flag);
+  try {
+    return text === undefined ? undefined : parseSplitter(text);
+  } catch (error) {
+    throw new UsageError((error as Error).message.replace(/^steps:/, `--${flag}:`), { cause: error });
+  }
+}
 
 /** Comma separated names out of a list; undefined when not given. */
 export function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[]): T[] | undefined {

@@ -1,13 +1,15 @@
 /** `rewardlens transfer`: overlap and cross-AUC matrices of several rollouts. */
-import { RANKING_METHODS } from '../rank/scores.js';
+import { readFile } from 'node:fs/promises';
 import type { Transfer } from '../report/transferSchema.js';
+import { TRANSFER_FORMAT } from '../report/transferSchema.js';
 import { writeJson } from '../rollout/folder.js';
 import type { TransferSettings } from '../study/transferFolder.js';
 import { TRANSFER_DEFAULTS, TRANSFER_PLACES, runTransfer } from '../study/transfer.js';
+import { checkOutput, requireFolder } from './checks.js';
 import type { Command, Io } from './command.js';
 import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
-import { THREAD_OPTIONS, workOptions } from './studyFlags.js';
+import { PROBE_RANKINGS, THREAD_OPTIONS, workOptions } from './studyFlags.js';
 
 const GROUP = 'Transfer:';
 
@@ -18,10 +20,10 @@ export const transferCommand: Command = {
   positionals: [{ name: 'dirs', describe: 'two or more folders of `rewardlens rollout` with probes; the folder of a study stands for its data sets', many: true }],
   options: {
     shares: { type: 'string', group: GROUP, describe: `shares of the neurons in a set; default ${TRANSFER_DEFAULTS.shares.join(',')}` },
-    ranking: { type: 'string', group: GROUP, describe: `${RANKING_METHODS.slice(0, 3).join(', ')}; default ${TRANSFER_DEFAULTS.method}` },
+    ranking: { type: 'string', group: GROUP, describe: `${PROBE_RANKINGS.join(', ')}; default ${TRANSFER_DEFAULTS.method}` },
     'exclude-sinks': { type: 'boolean', group: GROUP, describe: 'keep massive-activation coordinates out of all sets' },
     place: { type: 'string', group: GROUP, describe: `${TRANSFER_PLACES.join(', ')}: of the matrices and the choice of layers; default ${TRANSFER_DEFAULTS.place}` },
-    output: { alias: 'o', type: 'string', group: 'Output:', describe: 'file; default transfer.json' },
+    output: { alias: 'o', type: 'string', group: 'Output:', describe: 'file; default transfer.json. An earlier comparison is replaced, no other file' },
     ...THREAD_OPTIONS,
   },
   examples: [['rewardlens transfer base/gsm8k tuned/gsm8k base-q4/gsm8k', 'one data set, three models']],
@@ -32,7 +34,7 @@ export const transferCommand: Command = {
     }
     const settings: TransferSettings = {
       shares: readShares(flags) ?? TRANSFER_DEFAULTS.shares,
-      method: flags.choice('ranking', RANKING_METHODS) ?? TRANSFER_DEFAULTS.method,
+      method: flags.choice('ranking', PROBE_RANKINGS) ?? TRANSFER_DEFAULTS.method,
       excludeSinks: flags.on('exclude-sinks'),
       place: flags.choice('place', TRANSFER_PLACES) ?? TRANSFER_DEFAULTS.place,
     };
@@ -52,6 +54,10 @@ function readShares(flags: Flags): number[] | undefined {
 }
 
 async function run(flags: { directories: readonly string[]; settings: TransferSettings; output: string; threads: number | undefined }, io: Io): Promise<void> {
+  for (const directory of flags.directories) {
+    await requireFolder(directory);
+  }
+  await requireReplaceable(flags.output);
   const result = await runTransfer(flags.directories, flags.settings, workOptions({ threads: flags.threads }, io));
   io.progress.stop();
   await writeJson(flags.output, result);
@@ -61,6 +67,12 @@ async function run(flags: { directories: readonly string[]; settings: TransferSe
     transferTables(result).forEach((line) => io.out(line));
     io.out(`\n${flags.output}`);
   }
+}
+
+/** Refuses an output that cannot be written, or is a file of another kind. Errors: IO. */
+async function requireReplaceable(path: string): Promise<void> {
+  const before = await readFile(path, 'utf8').then((text) => (JSON.parse(text) as { format?: unknown }).format).catch(() => undefined);
+  await checkOutput(path, before === TRANSFER_FORMAT, 'it exists, and is no comparison of folders');
 }
 
 /** A matrix with numbered rows and columns. */

@@ -2,17 +2,20 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { SessionOptions } from '../model/session.js';
-import { parseSplitter } from '../rpe/steps.js';
 import type { ValuesSettings } from '../study/values.js';
 import { VALUES_DEFAULTS, openValuesSession, prepareValues, runValues } from '../study/values.js';
+import { noiseText } from '../report/dopamineFacts.js';
+import { fixed, percent, withInterval } from '../report/format.js';
 import type { Values } from '../report/valuesSchema.js';
 import { VALUES_FILES } from '../study/valuesFormat.js';
 import type { OptionTable } from './argv.js';
 import type { Command, Io } from './command.js';
-import { UsageError, asUsage } from './errors.js';
+import { requireFolder } from './checks.js';
+import { UsageError } from './errors.js';
 import type { Flags } from './flags.js';
 import type { ModelFlags } from './options.js';
 import { MODEL_OPTIONS, SESSION_OPTIONS, openModel, plural, rate, readModelFlags, readSessionFlags } from './options.js';
+import { readSplitter } from './studyFlags.js';
 
 const GROUP = 'Values:';
 const { counts } = VALUES_DEFAULTS;
@@ -37,9 +40,8 @@ export function readValuesSettings(flags: Flags): ValuesSettings {
   if (max < min) {
     throw new UsageError(`--max-continuations: expected at least --continuations (${min}), got ${max}`);
   }
-  const steps = flags.text('steps');
   return {
-    splitter: steps === undefined ? VALUES_DEFAULTS.splitter : asUsage(() => parseSplitter(steps)),
+    splitter: readSplitter(flags, 'steps') ?? VALUES_DEFAULTS.splitter,
     counts: { min, max, width: flags.number('width', 0, 1) ?? counts.width },
     budget: flags.integer('budget', 1, Number.MAX_SAFE_INTEGER),
     limit: flags.integer('limit', 1),
@@ -75,10 +77,11 @@ export const valuesCommand: Command = {
 };
 
 async function run({ directory, model: modelFlags, session: given, settings }: ValuesFlags, io: Io): Promise<void> {
+  await requireFolder(directory);
   await using model = await openModel(modelFlags, io);
   const prepared = await prepareValues(model, directory, settings, io.signal);
   const states = prepared.trajectories.reduce((sum, { states: own }) => sum + own.length, 0);
-  io.summary(`${prepared.trajectories.length} trajectories, ${plural(states, 'step')}`);
+  io.summary(`${prepared.trajectories.length} ${prepared.trajectories.length === 1 ? 'trajectory' : 'trajectories'}, ${plural(states, 'step')}`);
   await using session = openValuesSession(model, prepared, given);
   io.progress.start('continuing', 1000);
   const result = await runValues(session, prepared, settings, {
@@ -91,9 +94,6 @@ async function run({ directory, model: modelFlags, session: given, settings }: V
   printValues(result, join(directory, VALUES_FILES.summary), io);
 }
 
-const shown = (value: number | null, digits = 3): string => (value === null ? '–' : value.toFixed(digits));
-const percent = (share: number | null): string => (share === null ? '–' : `${(100 * share).toFixed(0)} %`);
-
 function printValues(result: Values, path: string, io: Io): void {
   if (io.json) {
     io.line({ summary: { path, ...result, manifest: undefined } });
@@ -101,13 +101,12 @@ function printValues(result: Values, path: string, io: Io): void {
   }
   const { counts: own, tokens, tdErrors, probe } = result;
   const { made, found, unknown } = own.continuations;
-  io.out(`${plural(own.steps, 'step')} of ${own.trajectories} trajectories, ${own.distinctStates} different states; ${made} continuations made, ${found} found${unknown > 0 ? `, ${unknown} without a known reward` : ''}`);
+  io.out(`${plural(own.steps, 'step')}, ${plural(own.distinctStates, 'different state')}; ${plural(made, 'continuation')} made, ${found.toLocaleString('en-US')} found${unknown > 0 ? `, ${unknown} without a known reward` : ''}`);
   io.out(`tokens: ${tokens.sampled.toLocaleString('en-US')} sampled; of ${(tokens.computed + tokens.shared).toLocaleString('en-US')} prefix tokens ${tokens.shared.toLocaleString('en-US')} came from a cache and ${tokens.computed.toLocaleString('en-US')} were read${result.exhausted ? '; the budget ended it' : ''}`);
-  io.out(`values: intervals are ${shown(result.meanWidth, 2)} wide on average${own.withoutValue > 0 ? `; ${own.withoutValue} states have none` : ''}`);
-  io.out(`δ: standard deviation ${shown(tdErrors.deviation)}, ${percent(tdErrors.large)} above 0.3 in size, ${percent(tdErrors.noise)} of the variance is noise of the continuations`);
+  io.out(`values: intervals are ${fixed(result.meanWidth, 2)} wide on average${own.withoutValue > 0 ? `; ${plural(own.withoutValue, 'state')} without one` : ''}`);
+  io.out(`δ: standard deviation ${fixed(tdErrors.deviation)}, ${percent(tdErrors.large, 0)} above 0.3 in size, ${noiseText(tdErrors.noise)} of the variance is noise of the continuations`);
   if (probe !== null) {
-    const { spearman } = probe;
-    io.out(`value probe of layer ${probe.layer} against the continuations, ${probe.states} held-out states: Spearman ${shown(spearman.value)} [${shown(spearman.low)}, ${shown(spearman.high)}]`);
+    io.out(`value probe of layer ${probe.layer} against the continuations, ${plural(probe.states, 'held-out state')}: Spearman ${withInterval(probe.spearman)}`);
   }
   io.out(`${path}, ${result.seconds.toFixed(1)} s`);
 }

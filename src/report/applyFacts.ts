@@ -1,5 +1,5 @@
 /** What a guided search and a comparison of folders say in one sentence each, for findings and terminal. */
-import { percent } from './format.js';
+import { percent, withInterval } from './format.js';
 import type { SearchResult } from './searchSchema.js';
 import type { CrossAuc, Transfer } from './transferSchema.js';
 
@@ -13,7 +13,9 @@ export function searchSentence({ methods, comparisons, problems }: SearchResult)
   const told = (better: boolean): string => own.filter(({ difference: { value }, pHolm }) => pHolm < 0.05 && (value ?? 0) > 0 === better).map(({ against }) => against).join(', ');
   const [better, worse] = [told(true), told(false)];
   const verdict = better === '' && worse === '' ? `no difference to any of ${own.length} other ways can be told` : [better === '' ? '' : `better than ${better}`, worse === '' ? '' : `worse than ${worse}`].filter((text) => text !== '').join(', ');
-  return `Search ${first.name}: ${percent(first.accuracy.value)} of ${problems.length} held-out problems, ${Math.round(first.cost.computed)} tokens each; ${verdict} (p < 0.05 after Holm’s correction).`;
+  const accuracyOf = (name: string): string => methods.filter((method) => method !== first && method.name === name).map(({ accuracy }) => `${name} ${withInterval(accuracy, (x) => percent(x))}`).join('');
+  const beside = ['guided by random', 'majority of n'].map(accuracyOf).filter((text) => text !== '').join(', ');
+  return `Search ${first.name}: ${withInterval(first.accuracy, (x) => percent(x))} of ${problems.length} held-out problems at ${Math.round(first.cost.computed)} tokens each${beside === '' ? '' : `; beside it at about that cost ${beside}`}: ${verdict} (Holm-corrected p < 0.05).`;
 }
 
 /** The layer that a cross-AUC is shown for: the one where the probe's own folder is best, as far as both have it. */

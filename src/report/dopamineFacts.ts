@@ -11,6 +11,9 @@ const two = (x: number | null | undefined): string => fixed(x, 2);
 const estimateText = (estimate: Estimate): string => withInterval(estimate, two);
 const counted = (count: number, name: string): string => `${count.toLocaleString('en-US')} ${name}${count === 1 ? '' : 's'}`;
 
+/** Noise as a share of the variance of δ; it is estimated, and comes out above 1 where all is noise. */
+export const noiseText = (noise: number | null): string => (noise !== null && noise >= 1 ? 'all' : percent(noise, 0));
+
 /** Names of the probes in a layer's scores. */
 export const DOPAMINE_NAMES = { main: 'dopamine', linear: 'linear', shuffled: 'shuffled errors' } as const;
 
@@ -47,7 +50,7 @@ export function dopamineSentence(dopamine: Dopamine): string {
   const verdict = { above: 'it follows them', below: 'it goes against them', over: 'that is not distinguishable from 0', none: 'without an interval' }[side(spearman, 0) ?? 'none'];
   const nothing = shuffled === undefined || shuffled.large.spearman.value === null ? '' : ` The same probe on errors dealt out anew: ${estimateText(shuffled.large.spearman)}.`;
   const rival = best === undefined ? '' : ` Best without a look inside or by the value probe: ${best.name}, ${estimateText(best.large.spearman)}.`;
-  const noise = steps.noise === null ? '' : ` ${percent(steps.noise, 0)} of the variance of the errors is noise of the continuations.`;
+  const noise = steps.noise === null ? '' : ` ${noiseText(steps.noise).replace('all', 'All')} of the variance of the errors is noise of the continuations.`;
   return `Prediction errors: on ${counted(spearman.n, 'held-out step')} that changed the value by more than ${settings.threshold}, the dopamine probe of layer ${bestLayer} has a Spearman of ${estimateText(spearman)} with the error: ${verdict}. Over all ${main.all.spearman.n} held-out steps: ${estimateText(main.all.spearman)}.${nothing}${rival}${noise}`;
 }
 
@@ -88,11 +91,11 @@ export function interplayComparison({ comparisons }: Interplay, arm: string, mea
 /** What is left of the dopamine probe without value neurons of earlier layers, against the control that leaves most doubt. */
 export function interplaySentence(interplay: Interplay): string {
   const sets = interplay.arms.filter(({ role }) => role === 'set');
-  const parts = sets.map(({ name, layer, share, agreement }) => {
+  const parts = sets.map(({ name, group, layer, share, agreement }) => {
     const own = interplay.comparisons.filter((entry) => entry.arm === name && entry.measure === 'agreement');
     const hardest = own.reduce<InterplayComparison | undefined>((worst, entry) => (worst === undefined || entry.p > worst.p ? entry : worst), undefined);
     const against = hardest === undefined ? 'no control to compare with' : `${hardest.control} sets ${two(hardest.meanControl)}, p ${hardest.p.toPrecision(2)} of ${hardest.draws} draws: ${hardest.p <= 0.05 ? 'more is taken away than by controls' : hardest.draws < 19 ? 'so few draws can show no difference' : 'no more is taken away than by controls'}`;
-    return `without ${percent(share, 0)} of the value neurons of layer ${layer} it agrees with itself by ${two(agreement.value)} (${against})`;
+    return `without ${group === 'top' ? `the best ${percent(share, 0)} of the value neurons of layer ${layer}` : `those of ${name}`} it agrees with itself by ${estimateText(agreement)} (${against})`;
   });
   return `Interplay: the dopamine probe of layer ${interplay.layer}, ${parts.join('; ') || 'with nothing taken away'}.`;
 }

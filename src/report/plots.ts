@@ -54,7 +54,7 @@ export const CONFIG = {
   },
   legend: {
     labelColor: color('fg'), titleColor: color('fg'), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', symbolSize: 90, symbolStrokeWidth: 0,
-    labelLimit: 260, titleLimit: 400, symbolOpacity: 1, gradientStrokeColor: color('axis'),
+    labelLimit: 420, titleLimit: 400, symbolOpacity: 1, gradientStrokeColor: color('axis'),
   },
 } as const;
 

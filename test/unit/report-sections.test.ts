@@ -64,7 +64,8 @@ describe('the page', () => {
     expect(markup).toContain('<span class="v20">▲ +0.50</span>');
     expect(markup).toContain('<span class="v5">▼ −0.25</span>');
     expect(markup).toContain('<span class="v10">0.00</span>'); // −0.004: no triangle that the number does not show
-    expect(markup).toContain('<code class="v20">a·&lt;b&gt;↵</code>');
+    expect(markup).toMatch(/<code><span class="v\d+" title="z [^"]*">a<\/span>/); // token by token, in the colour of its z-score
+    expect(markup.match(/<code>(?:<span class="v\d+" title="z [^"]*">[^<]+<\/span>)+<\/code>/g)?.map((code) => code.replace(/<[^>]*>/g, ''))).toContain('a·&lt;b&gt;↵');
     expect(markup).toContain('<span class="v10">–</span>');
   });
 
@@ -117,14 +118,14 @@ describe('words', () => {
   });
 
   test('interplay: the control that leaves most doubt decides', () => {
-    expect(interplaySentence(interplay)).toContain('by 0.70 (matched sets 0.90, p 0.25 of 19 draws: no more is taken away than by controls)');
+    expect(interplaySentence(interplay)).toContain('without the best 20 % of the value neurons of layer 1 it agrees with itself by 0.70 [0.69, 0.71] (matched sets 0.90, p 0.25 of 19 draws: no more is taken away than by controls)');
     const p = (value: number, draws: number): Interplay => ({ ...interplay, comparisons: interplay.comparisons.map((entry) => ({ ...entry, p: value, draws })) });
     expect(interplaySentence(p(0.05, 19))).toContain('more is taken away than by controls');
     expect(interplaySentence(p(0.2, 4))).toContain('so few draws can show no difference');
   });
 
   test('search: what differs after correction, in both directions', () => {
-    expect(searchSentence(search)).toBe('Search guided by value: 80.0 % of 2 held-out problems, 190 tokens each; better than guided by random, worse than majority of n (p < 0.05 after Holm’s correction).');
+    expect(searchSentence(search)).toBe('Search guided by value: 80.0 % [70.0 %, 90.0 %] of 2 held-out problems at 190 tokens each; beside it at about that cost guided by random 60.0 % [50.0 %, 70.0 %], majority of n 90.0 % [80.0 %, 100.0 %]: better than guided by random, worse than majority of n (Holm-corrected p < 0.05).');
     const none: SearchResult = { ...search, comparisons: search.comparisons.map((entry) => ({ ...entry, pHolm: 1 })) };
     expect(searchSentence(none)).toContain('no difference to any of 3 other ways can be told');
   });

@@ -30,8 +30,8 @@ describe('values', () => {
   });
 
   test.each([
-    ['values out -m x --steps paragraphs', 'blank-line'],
-    ['values out -m x --steps regex:(', 'regular expression'],
+    ['values out -m x --steps paragraphs', '--steps: expected blank-line, line, sentence, regex:PATTERN or tokens:N, got "paragraphs"'],
+    ['values out -m x --steps regex:(', '--steps: expected a regular expression'],
     ['values out -m x -k 8 --max-continuations 4', '--max-continuations'],
     ['values out -m x --budget 0', '--budget'],
     ['values out', '--model'],

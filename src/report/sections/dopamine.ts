@@ -129,18 +129,28 @@ function surpriseTable({ surprise }: Dopamine): Html {
 
 /** Trajectories that are shown. */
 const SHOWN = 4;
-/** |δ| that has the full colour. */
-const FULL = 0.5;
+/** |δ| and |z| that have the full colour. */
+const FULL = { delta: 0.5, z: 3 } as const;
 
-const levelOf = (delta: number | null): number => Math.round(10 + 10 * Math.max(-1, Math.min(1, (delta ?? 0) / FULL)));
+const levelOf = (value: number | null, full: number): number => Math.round(10 + 10 * Math.max(-1, Math.min(1, (value ?? 0) / full)));
 
 /** Never by colour alone: the sign is a triangle too, unless it rounds to nothing. */
 function deltaCell(delta: number | null): Html {
   const text = signed(delta, 2);
-  return html`<span class="v${levelOf(delta)}">${text.startsWith('+') ? '▲ ' : text.startsWith('−') ? '▼ ' : ''}${text}</span>`;
+  return html`<span class="v${levelOf(delta, FULL.delta)}">${text.startsWith('+') ? '▲ ' : text.startsWith('−') ? '▼ ' : ''}${text}</span>`;
 }
 
-async function exampleContent({ tokens, trace, steps, reward, problem, sample }: DopamineExample, neuron: number | undefined, id: string): Promise<Html> {
+/** A step's tokens, each coloured by the neuron's z-score at the state that has read it; the number shows under the pointer. */
+function tracedText({ tokens, trace }: DopamineExample, { begin, end }: { begin: number; end: number }): Html {
+  const spans = tokens.slice(begin, end).map((token, t) => {
+    const z = trace[begin + t] ?? null;
+    return token === '' ? null : html`<span class="v${levelOf(z, FULL.z)}" title="z ${signed(z, 1)}">${visibleToken(token).trimEnd()}</span>`;
+  });
+  return html`<code>${spans}</code>`;
+}
+
+async function exampleContent(example: DopamineExample, neuron: number | undefined, id: string): Promise<Html> {
+  const { tokens, trace, steps, reward, problem, sample } = example;
   const name = `neuron ${neuron ?? ''}`.trim();
   const points = trace.map((y, t): PlotPoint => ({ series: name, x: t + 1, y }));
   const y = domainOf(trace, 1);
@@ -149,9 +159,9 @@ async function exampleContent({ tokens, trace, steps, reward, problem, sample }:
   const spec = lineSpec({ series: [{ name, color: 's-value', dash: [], shape: 'circle' }], points, bare: true, size: { width: 560, height: 170 }, x: { title: 'token (dotted: steps)', domain: [1, end] }, y: { title: 'z-score', domain: y }, references: [...borders, { x: 1, y: 0, x2: end, y2: 0, strong: true }] });
   return html`<p>Reward ${reward === null ? NONE : significant(reward)}.</p>
 ${table({
-    caption: `${visibleText(problem)}, sample ${sample}: δ of every step, by continuation and as the dopamine probe says it; orange and ▼ worse, blue and ▲ better than expected`,
+    caption: `${visibleText(problem)}, sample ${sample}. Tokens: z-score of ${name}, orange low, blue high, full colour at ${FULL.z} (the plot below has the numbers). δ of every step, by continuation and as the dopamine probe says it: orange and ▼ worse, blue and ▲ better than expected`,
     head: ['step', 'text', 'δ', 'the probe’s δ'],
-    rows: steps.map(({ begin, end: stop, error, predicted }, i) => [String(i + 1), html`<code class="v${levelOf(error)}">${visibleToken(tokens.slice(begin, stop).join('')).trimEnd()}</code>`, deltaCell(error), deltaCell(predicted)]),
+    rows: steps.map(({ begin, end: stop, error, predicted }, i) => [String(i + 1), tracedText(example, { begin, end: stop }), deltaCell(error), deltaCell(predicted)]),
     numbersFrom: 2,
   })}
 <div class="scroll plot">${await renderSvg(spec, { id, title: `z-score of ${name} along ${visibleText(problem)}, sample ${sample}`, description: `${tokens.length} tokens in ${steps.length} steps. The numbers are in study.json.` })}</div>`;

@@ -1,6 +1,6 @@
 /** What every step is worth: values of states by continuing them. */
-import { valuesSentence } from '../dopamineFacts.js';
-import { fixed, percent, seconds, significant, withInterval } from '../format.js';
+import { noiseText, valuesSentence } from '../dopamineFacts.js';
+import { fixed, seconds, significant, withInterval } from '../format.js';
 import type { Html } from '../html.js';
 import { html } from '../html.js';
 import { pairs } from '../parts.js';
@@ -24,7 +24,7 @@ ${pairs('Values of states', [
     ['tokens', `${grouped(tokens.sampled)} sampled; of the prefixes ${grouped(tokens.computed)} read and ${grouped(tokens.shared)} taken from a cache`],
     ['mean width of the 95 % intervals', fixed(values.meanWidth, 2)],
     ['δ', `${grouped(tdErrors.known)} known; mean ${fixed(tdErrors.mean)}, standard deviation ${fixed(tdErrors.deviation)}`],
-    ['noise in the variance of δ', percent(tdErrors.noise, 0)],
+    ['noise in the variance of δ', noiseText(tdErrors.noise)],
     ['Σδ against r − V(s₀)', `largest gap ${significant(tdErrors.telescopeGap, 2)} (rounding)`],
     ...(probe === null ? [] : [['value probe against them', `layer ${probe.layer}, ${probe.states} held-out states: Spearman ${withInterval(probe.spearman)}, Pearson ${withInterval(probe.pearson)}`] as const]),
     ['wall time', seconds(values.seconds)],
