@@ -11,7 +11,7 @@ import { correlationEstimate, spearman } from '../stats/correlation.js';
 import type { Numbers } from '../stats/estimate.js';
 import { orNull } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
-import type { DopamineData, DopamineItem, DopamineStep, DopamineTrajectory, Part } from './dopamineData.js';
+import type { DopamineData, DopamineItem, DopamineStep, DopamineTrajectory, ErrorSource, Part } from './dopamineData.js';
 import { BASELINES, stepFeatures } from './dopamineData.js';
 import type { DopamineLayer, DopamineScore } from '../report/dopamineSchema.js';
 import { predictor } from './predict.js';
@@ -173,11 +173,12 @@ function nullScore(name: string, predictions: Numbers, items: readonly DopamineI
 
 /**
  * What can be said of a step without a look inside, as predictors of δ: the sign is the one of the training steps, steps without a number get the
- * training mean. Baselines that no training step has are left out.
+ * training mean. Baselines that no training step has are left out, and those that δ is made of when it comes from the probe: δ itself, and V before the step.
  */
-export function baselineScores(data: DopamineData, items: readonly DopamineItem[], options: { threshold: number; seed: number }): DopamineScore[] {
+export function baselineScores(data: DopamineData, items: readonly DopamineItem[], options: { threshold: number; seed: number; error: ErrorSource }): DopamineScore[] {
   const stepOf = ({ trajectory, step }: DopamineItem): DopamineStep => (data.trajectories[trajectory] as DopamineTrajectory).steps[step] as DopamineStep;
-  return Object.values(BASELINES).flatMap((name) => {
+  const own: readonly string[] = options.error === 'probe' ? [BASELINES.probeError, BASELINES.probeValue] : [];
+  return Object.values(BASELINES).filter((name) => !own.includes(name)).flatMap((name) => {
     const values = items.map((item) => stepOf(item).baselines[name] ?? NaN);
     const train = [...items.keys()].filter((i) => items[i]?.part === 'train' && Number.isFinite(values[i]));
     if (train.length === 0) {

@@ -159,7 +159,10 @@ export function transferFindings({ folders, overlaps, auc, place }: Omit<Transfe
     if (own?.value === null || own === undefined) {
       return `The probe of ${name(from)} cannot be judged on ${name(to)} (${trajectories} trajectories).`;
     }
-    const level = (own.low ?? 0) > 0.5 ? 'above chance' : (own.high ?? 1) < 0.5 ? 'below chance' : 'not distinguishable from chance';
+    if (own.low === null || own.high === null) {
+      return `The probe of ${name(from)} (layer ${best?.layer}) on ${name(to)}: AUC ${figure(own.value)}, on too few problems for an interval (${trajectories} trajectories).`;
+    }
+    const level = own.low > 0.5 ? 'above chance' : own.high < 0.5 ? 'below chance' : 'not distinguishable from chance';
     const against = (difference?.low ?? -1) > 0 ? 'worse than its own probe' : (difference?.high ?? 1) < 0 ? 'better than its own probe' : 'not distinguishable from its own probe';
     return `The probe of ${name(from)} (layer ${best?.layer}) on ${name(to)}: AUC ${figure(own.value)} [${figure(own.low)}, ${figure(own.high)}], ${level}, ${against}.`;
   });

@@ -8,11 +8,14 @@ import { sealLine } from '../../src/store/journal.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
 import type { DopamineData } from '../../src/study/dopamineData.js';
 import { dopamineSchema } from '../../src/report/dopamineSchema.js';
+import { BASELINES, itemsOf } from '../../src/study/dopamineData.js';
 import { dopamineSelfTest, plantedDopamine } from '../../src/study/dopaminePlanted.js';
+import { baselineScores } from '../../src/study/dopamineProbe.js';
 import { fileHash } from '../../src/study/stage.js';
 import type { Values } from '../../src/report/valuesSchema.js';
 import { valuesSchema } from '../../src/report/valuesSchema.js';
 import type { TrajectoryValues } from '../../src/study/valuesFormat.js';
+import { mulberry32 } from '../../src/util/random.js';
 import { saveTensors } from '../../src/util/safetensors.js';
 
 const WIDTH = 40;
@@ -53,6 +56,15 @@ describe('the self-test', () => {
     expect(passed).toBe(false);
     expect(checks[3]).toMatchObject({ name: expect.stringContaining('no coordinate shows'), passed: false });
   });
+});
+
+test('what δ is made of is no baseline of it', () => {
+  const { data } = plantedDopamine({ width: 2, trajectories: 40, scales: [1], seed: 1 });
+  const random = mulberry32(1);
+  const told = { ...data, trajectories: data.trajectories.map((own) => ({ ...own, steps: own.steps.map((step) => ({ ...step, baselines: Object.fromEntries(Object.values(BASELINES).map((name) => [name, random()])) })) })) };
+  const names = (error: 'mc' | 'probe'): string[] => baselineScores(told, itemsOf(told), { threshold: 0.3, seed: 1, error }).map(({ name }) => name);
+  expect(names('mc')).toEqual(Object.values(BASELINES));
+  expect(names('probe')).toEqual([BASELINES.index, BASELINES.tokens, BASELINES.logProbability, BASELINES.value]);
 });
 
 describe('a folder', () => {
