@@ -31,5 +31,5 @@ export function transferSentence(transfer: Transfer): string {
   const others = auc.filter(({ from, to }) => from !== to);
   const above = others.filter((entry) => (shownLayer(transfer, entry)?.auc[place].low ?? 0) > 0.5).length;
   const worse = others.filter((entry) => (shownLayer(transfer, entry)?.difference?.[place].low ?? -1) > 0).length;
-  return `Transfer between ${folders.length} folders: in ${beyond} of ${overlaps.length} comparisons (pairs × shares) value neurons are shared beyond chance and beyond their magnitudes, in ${chance} more beyond chance alone; ${above} of ${others.length} probes are above chance on another folder's held-out problems, ${worse} worse than that folder's own.`;
+  return `Transfer between ${folders.length} folders: in ${beyond} of ${overlaps.length} comparisons (pairs × shares) value neurons are shared beyond chance and beyond their magnitudes, in ${chance} more beyond chance alone; ${above} of ${others.length} probes are above chance on another folder’s held-out problems, ${worse} worse than that folder’s own.`;
 }

@@ -97,5 +97,5 @@ export function interplaySentence(interplay: Interplay): string {
     const against = hardest === undefined ? 'no control to compare with' : `${hardest.control} sets ${two(hardest.meanControl)}, p ${hardest.p.toPrecision(2)} of ${hardest.draws} draws: ${hardest.p <= 0.05 ? 'more is taken away than by controls' : hardest.draws < 19 ? 'so few draws can show no difference' : 'no more is taken away than by controls'}`;
     return `without ${group === 'top' ? `the best ${percent(share, 0)} of the value neurons of layer ${layer}` : `those of ${name}`} it agrees with itself by ${estimateText(agreement)} (${against})`;
   });
-  return `Interplay: the dopamine probe of layer ${interplay.layer}, ${parts.join('; ') || 'with nothing taken away'}.`;
+  return `Interplay: the dopamine probe of layer ${interplay.layer}, ${parts.join('; ') || 'with nothing taken away'}.${parts.length > 1 ? ` p is not corrected for the ${parts.length} sets.` : ''}`;
 }

@@ -60,7 +60,7 @@ ${parts.note === undefined ? null : html`<p class="how">${parts.note}</p>`}
 /** Panels of which one is shown, chosen by radio buttons: works without scripts, by keyboard, and prints all. */
 export function panels(id: string, legend: string, options: readonly { label: string; content: Html }[], chosen: number): Html {
   const inputs = options.map(
-    ({ label }, i) => html`<input type="radio" name="${id}" id="${id}-${i}"${new Html(i === chosen ? ' checked' : '')}><label for="${id}-${i}">${label}</label>`,
+    ({ label }, i) => html`<input type="radio" name="${id}" id="${id}-${i}"${new Html(i === chosen ? ' checked' : '')}><label for="${id}-${i}">${label}</label><wbr>`,
   );
   return html`<fieldset class="panels"><legend>${legend}</legend>${inputs}
 <div class="panes">${options.map(({ label, content }) => html`<div><p class="pane-name">${label}</p>${content}</div>\n`)}</div></fieldset>`;

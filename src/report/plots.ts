@@ -147,7 +147,7 @@ export function cellSpec(plot: CellPlot): TopLevelSpec {
   const many = columns.length > MANY_COLUMNS;
   const longest = Math.min(18, Math.max(0, ...columns.map(({ length }) => length)));
   const x = { field: 'column', type: 'ordinal', sort: null, scale: { domain: columns }, axis: { title: plot.columnTitle, labelAngle: many ? -90 : 0, labelLimit: 120, domain: false, ticks: false, labelOverlap: many ? false : 'greedy' } };
-  const y = { field: 'row', type: 'ordinal', scale: { domain: rows.map(({ label }) => String(label)).reverse() }, axis: { title: rowTitle, domain: false, ticks: false, labelLimit: 240 } };
+  const y = { field: 'row', type: 'ordinal', scale: { domain: rows.map(({ label }) => String(label)).reverse() }, axis: { title: rowTitle, domain: false, ticks: false, labelLimit: 300 } };
   const { color: colored, light } = cellColors(scale);
   const known = values.filter(({ value }) => value !== null);
   const layers = [

@@ -89,7 +89,8 @@ figcaption{font-weight:600;margin:.25rem 0}
 .wide svg{min-width:52rem;max-width:80rem}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--link);width:fit-content}
-.panels{border:0;padding:0;margin:0;min-width:0}
+.panels{border:0;padding:0;margin:0;min-width:0;white-space:nowrap}
+.panels>*{white-space:normal}
 .panels>legend{color:var(--soft);font-size:.875rem;padding:0}
 .panels>input{margin:0 .3rem 0 0;accent-color:var(--s-value)}
 .panels>label{display:inline-block;margin-right:1rem;font-size:.9rem}

@@ -80,21 +80,21 @@ function sectionLines({ sections }: DatasetResult): string[] {
     lines.push(`  confidence: ${own?.name ?? '–'}: AUC ${own === undefined ? '–' : auc(own.auc)}`);
   }
   if (search !== null) {
-    lines.push(`  search: ${search.methods.filter(({ kind }) => kind === 'guided').map(({ name, accuracy }) => `${name} ${percent(accuracy.value, 0)}`).join(', ')}; ${search.problems.length} problems`);
+    lines.push(`  search: ${search.methods.filter(({ kind, name }) => kind === 'guided' || name === 'majority of n').map(({ name, accuracy }) => `${name} ${percent(accuracy.value, 0)}`).join(', ')}; ${search.problems.length} problems`);
   }
   const left = Object.keys(notes).filter((name) => sections[name as keyof typeof notes] === null);
-  return [...lines, ...(left.length === 0 ? [] : [`  left out: ${left.join(', ')} (the report says why)`])].map((line) => cut(line, WIDTH));
+  return [...lines, ...(left.length === 0 ? [] : [`  left out: ${left.join(', ')} (the report says why)`])].flatMap((line) => wrapped(line, '    '));
 }
 
 /** A sentence in lines that fit, all but the first indented. */
-function wrapped(text: string): string[] {
+function wrapped(text: string, indent = '  '): string[] {
   const lines: string[] = [];
   for (const word of visibleText(text).split(' ')) {
     const line = lines.at(-1);
     if (line !== undefined && [...line, ...word].length < WIDTH) {
       lines[lines.length - 1] = `${line} ${word}`;
     } else {
-      lines.push(line === undefined ? word : `  ${word}`);
+      lines.push(line === undefined ? word : `${indent}${word}`);
     }
   }
   return lines;

@@ -66,6 +66,10 @@ describe('a report of the folder', () => {
     expect(await shown()).toEqual(['values', 'dopamine']);
     await write('values.json', { ...values, trajectoriesSha256, linesSha256: 'new' });
     expect(await shown()).toEqual(['values']);
+    expect((await readSections(directory)).notes).toEqual({
+      dopamine: ['It was made from values that are no longer there: `rewardlens dopamine` makes it anew.'],
+      interplay: ['It was made from dopamine neurons that are no longer there: `rewardlens interplay` makes it anew.'],
+    });
   });
 });
 

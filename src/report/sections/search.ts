@@ -49,7 +49,7 @@ ${comparisonTable(search)}
 Compare with random choice and with majority at the same cost, not with one answer alone; an interval that contains 0 shows no difference.</p>
 ${pairs('What this rests on', [
     ['problems', `${search.problems.length} held out, ${search.seeds.length} ${search.seeds.length === 1 ? 'seed' : 'seeds'}`],
-    ['steps', `end with ${visibleText(search.step)}; at most ${search.maxTokens} tokens in all`],
+    ['steps', `cut by ${visibleText(search.step)}; at most ${search.maxTokens} tokens in all`],
     ['value probe', `${search.site} of layer ${search.layer}, ${search.neurons === null ? 'all neurons' : `${search.neurons.length} neurons`}`],
     ['dopamine probe', dopamine === null ? 'none' : `layer ${dopamine.layer}, z-scores ${visibleText(dopamine.zscore)}, errors ${visibleText(dopamine.errors)}`],
     ['put through the model', `${count(spent.promptTokens)} prompt tokens, ${count(spent.completionTokens)} sampled; ${count(spent.sharedTokens)} more came from a cache`],
