@@ -8,6 +8,7 @@ import { bestLayer, isOutside } from '../../src/report/facts.js';
 import { escapeHtml } from '../../src/report/html.js';
 import { parseStudy } from '../../src/report/parse.js';
 import type { DatasetResult, Study } from '../../src/report/schema.js';
+import { SECTIONS } from '../../src/report/sectionsSchema.js';
 import { mulberry32 } from '../../src/util/random.js';
 import { SMALL, buildIfStale, bundledModel, chainedSums, root, rolloutArgs, run, start } from '../helpers/rollout-program.js';
 
@@ -122,6 +123,25 @@ describe('the demo', () => {
     expect(readFileSync(join(folder, 'report.html'), 'utf8')).toContain(escapeHtml(model.verdicts[0]?.text ?? '?'));
     for (const other of study.datasets.filter((one) => one !== dataset)) {
       expect(other).toMatchObject({ ablation: null, ablationNotes: [expect.stringMatching(/--ablate-datasets/)] });
+    }
+  });
+
+  test('has every section, small, for one data set, and compares all data sets', () => {
+    const { sections } = named(study, 'feedback-search');
+    const { values, dopamine, interplay, confidence, search, notes } = sections;
+    expect(values?.tdErrors.telescopeGap).toBeLessThan(1e-12);
+    expect(values?.tokens.shared).toBeGreaterThan(values?.tokens.computed as number);
+    expect(dopamine?.selfTest.passed).toBe(true);
+    expect(dopamine?.layers.every(({ scores }) => scores.some(({ name }) => name === 'shuffled errors'))).toBe(true);
+    expect(interplay === null).toBe(dopamine?.bestLayer === 0); // there is nothing below layer 0
+    expect(confidence?.scores.length).toBeGreaterThan(5);
+    expect(search?.methods.map(({ name }) => name)).toEqual(expect.arrayContaining(['guided by dopamine', 'guided by value', 'guided by random']));
+    expect(notes.values).toEqual([expect.stringMatching(/^Of \d+ trajectories the steps of the first 100 were valued/)]);
+    expect(study.transfer?.folders.map(({ dataset }) => dataset)).toEqual(study.datasets.map(({ name }) => name));
+    expect(study.transfer?.auc).toHaveLength(study.datasets.length ** 2);
+    const page = readFileSync(join(folder, 'report.html'), 'utf8');
+    for (const name of SECTIONS) {
+      expect(page).toContain(`-${name}"`);
     }
   });
 
