@@ -10,6 +10,7 @@ import type { Command, Io } from './command.js';
 import type { Flags } from './flags.js';
 import type { ModelFlags } from './options.js';
 import { MODEL_OPTIONS, formatBytes, openModel, readModelFlags } from './options.js';
+import { formatRanges } from '../util/ranges.js';
 
 interface InfoFlags {
   model: ModelFlags;
@@ -99,20 +100,6 @@ function facts(model: Model): string[] {
   return rows.map(([label, text]) => label.padEnd(17) + text);
 }
 
-/** Layers as "0-3, 7". */
-function ranges(layers: readonly number[]): string {
-  const parts: [number, number][] = [];
-  for (const layer of layers) {
-    const last = parts.at(-1);
-    if (last !== undefined && last[1] === layer - 1) {
-      last[1] = layer;
-    } else {
-      parts.push([layer, layer]);
-    }
-  }
-  return parts.map(([a, b]) => (a === b ? `${a}` : `${a}-${b}`)).join(', ');
-}
-
 /** One line per site and per different answer among its layers. */
 function siteTable(sites: readonly SiteInfo[], layerCount: number): string[] {
   const lines = [`${'site'.padEnd(11)} ${'width'.padStart(7)}  layers`];
@@ -126,7 +113,7 @@ function siteTable(sites: readonly SiteInfo[], layerCount: number): string[] {
       groups.set(`${width} ${note}`, group);
     }
     for (const { width, layers, note } of groups.values()) {
-      const where = layers.length === layerCount ? 'all' : ranges(layers);
+      const where = layers.length === layerCount ? 'all' : formatRanges(layers);
       lines.push(`${site.padEnd(11)} ${width.padStart(7)}  ${where}${note === '' ? '' : `  ${note}`}`);
     }
   }

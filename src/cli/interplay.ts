@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { ArmGrid } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
+import { interplayArms } from '../study/interplayArms.js';
 import type { SessionOptions } from '../model/session.js';
 import { resolveLayers } from '../model/sites.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from '../study/interplay.js';
@@ -35,7 +36,7 @@ export const interplayCommand: Command = {
     ...MODEL_OPTIONS,
     ...SESSION_OPTIONS,
   },
-  examples: [['rewardlens interplay gsm8k -m model.gguf --layers 2-5 --kinds mean', 'every earlier layer of 2 to 5 by itself']],
+  examples: [['rewardlens interplay gsm8k -m model.gguf --layers 2-5 --kinds mean', 'every earlier layer of 2 to 5 by itself, and all of them together']],
   prepare(flags: Flags) {
     const parsed = {
       directory: flags.required('dir', 'the folder of a rollout with dopamine neurons'),
@@ -60,8 +61,9 @@ async function run({ directory, model: modelFlags, session: given, grid }: { dir
   const plan = await planArms(directory, { ...grid, layers }, { files: model.files, layerCount: model.info.layerCount, dModel: model.info.dModel }, workOptions({ threads }, io));
   io.progress.stop();
   await using session = openInterplaySession(model, prepared, given);
-  io.summary(`${plural(plan.arms.length, 'arm')} × ${prepared.trajectories.length} held-out trajectories`);
-  io.progress.start('reading', plan.arms.length * prepared.trajectories.length);
+  const arms = interplayArms(plan.arms, 'both').length;
+  io.summary(`${plural(arms, 'arm')} × ${prepared.trajectories.length} held-out trajectories`);
+  io.progress.start('reading', arms * prepared.trajectories.length);
   const result = await runInterplay(session, prepared, plan, { signal: io.signal, threads, onProgress: (finished) => io.progress.update(finished) });
   io.progress.stop();
   printInterplay(result, join(directory, INTERPLAY_FILE), io);

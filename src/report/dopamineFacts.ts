@@ -6,6 +6,7 @@ import { fixed, percent, withInterval } from './format.js';
 import type { Interplay, InterplayComparison, InterplayMeasure } from './interplaySchema.js';
 import type { Estimate } from './schema.js';
 import type { Values } from './valuesSchema.js';
+import { formatRanges } from '../util/ranges.js';
 
 const two = (x: number | null | undefined): string => fixed(x, 2);
 const estimateText = (estimate: Estimate): string => withInterval(estimate, two);
@@ -13,6 +14,8 @@ const counted = (count: number, name: string): string => `${count.toLocaleString
 
 /** Noise as a share of the variance of δ; it is estimated, and comes out above 1 where all is noise. */
 export const noiseText = (noise: number | null): string => (noise !== null && noise >= 1 ? 'all' : percent(noise, 0));
+/** Layers that are edited at once. */
+export const layersText = (layers: readonly number[]): string => `layer${layers.length === 1 ? '' : 's'} ${formatRanges(layers)}${layers.length === 1 ? '' : ' together'}`;
 
 /** Names of the probes in a layer's scores. */
 export const DOPAMINE_NAMES = { main: 'dopamine', linear: 'linear', shuffled: 'shuffled errors' } as const;
@@ -91,11 +94,11 @@ export function interplayComparison({ comparisons }: Interplay, arm: string, mea
 /** What is left of the dopamine probe without value neurons of earlier layers, against the control that leaves most doubt. */
 export function interplaySentence(interplay: Interplay): string {
   const sets = interplay.arms.filter(({ role }) => role === 'set');
-  const parts = sets.map(({ name, group, layer, share, agreement }) => {
+  const parts = sets.map(({ name, group, layers, share, agreement }) => {
     const own = interplay.comparisons.filter((entry) => entry.arm === name && entry.measure === 'agreement');
     const hardest = own.reduce<InterplayComparison | undefined>((worst, entry) => (worst === undefined || entry.p > worst.p ? entry : worst), undefined);
     const against = hardest === undefined ? 'no control to compare with' : `${hardest.control} sets ${two(hardest.meanControl)}, p ${hardest.p.toPrecision(2)} of ${hardest.draws} draws: ${hardest.p <= 0.05 ? 'more is taken away than by controls' : hardest.draws < 19 ? 'so few draws can show no difference' : 'no more is taken away than by controls'}`;
-    return `without ${group === 'top' ? `the best ${percent(share, 0)} of the value neurons of layer ${layer}` : `those of ${name}`} it agrees with itself by ${estimateText(agreement)} (${against})`;
+    return `without ${group === 'top' ? `the best ${percent(share, 0)} of the value neurons of ${layersText(layers)}` : `those of ${name}`} it agrees with itself by ${estimateText(agreement)} (${against})`;
   });
   return `Interplay: the dopamine probe of layer ${interplay.layer}, ${parts.join('; ') || 'with nothing taken away'}.${parts.length > 1 ? ` p is not corrected for the ${parts.length} sets.` : ''}`;
 }

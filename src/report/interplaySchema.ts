@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 export const INTERPLAY_FORMAT = 'rewardlens.interplay';
-export const INTERPLAY_VERSION = 1;
+export const INTERPLAY_VERSION = 2;
 /** File inside a rollout folder. */
 export const INTERPLAY_FILE = 'interplay.json';
 
@@ -18,10 +18,12 @@ const arm = z.object({
   group: z.string(),
   role: z.enum(['base', 'set', 'control']),
   draw: count,
-  layer: z.int(),
+  /** Those edited at once; none in the base arm. */
+  layers: z.array(z.int()),
   share: z.number(),
   kind: z.string(),
-  neurons: z.array(count),
+  /** Of each of these layers. */
+  neurons: z.array(z.array(count)),
   /** Spearman of what the dopamine probe says with δ, on held-out steps above the threshold. */
   score: estimate,
   /** Pearson of what it says with what it says in the base arm, on all held-out steps. */

@@ -1,6 +1,5 @@
 /** Dopamine neurons before and after value neurons of earlier layers are taken away: the held-out trajectories are read again under every arm. */
 import { join } from 'node:path';
-import type { Arm } from '../ablate/arms.js';
 import type { Model } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
 import type { Site } from '../model/sites.js';
@@ -19,6 +18,8 @@ import { correlationEstimate } from '../stats/correlation.js';
 import { mean } from '../stats/moments.js';
 import { ActivationStore } from '../store/reader.js';
 import type { ArmPlan } from './armPlan.js';
+import type { InterplayEdit, InterplayLayers } from './interplayArms.js';
+import { interplayArms } from './interplayArms.js';
 import type { DopamineData, DopamineItem, DopamineStep } from './dopamineData.js';
 import { dopamineData, itemsOf } from './dopamineData.js';
 import { readDopamine } from './dopamineFolder.js';
@@ -93,9 +94,11 @@ interface Readings {
   readonly traces: TraceAgreement;
 }
 
-/** Interruption and progress. */
+/** Which arms, interruption and progress. */
 export interface InterplayOptions {
   readonly threads: number;
+  /** Arms of every layer, of all layers together, or both (default). */
+  readonly layers?: InterplayLayers | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((finished: number, total: number) => void) | undefined;
 }
@@ -110,9 +113,10 @@ export async function runInterplay(session: Session, prepared: PreparedInterplay
   const { directory, dopamine, trajectories } = prepared;
   await using _lock = await holdFolder(directory);
   const neurons = dopamine.ranking.slice(0, Math.max(1, dopamine.settings.neurons)).map(({ neuron }) => neuron);
-  const readings = await readArms(session, prepared, plan.arms, neurons, options);
+  const edits = interplayArms(plan.arms, options.layers ?? 'both');
+  const readings = await readArms(session, prepared, edits, neurons, options);
   const items = trajectories.flatMap(({ items: own }) => [...own]);
-  const outcomes = plan.arms.map((arm) => outcome(arm, readings, items, dopamine.settings));
+  const outcomes = edits.map((arm) => outcome(arm, readings, items, dopamine.settings));
   const [base, ...arms] = outcomes as [InterplayArm, ...InterplayArm[]];
   const result: Interplay = {
     format: INTERPLAY_FORMAT,
@@ -140,7 +144,7 @@ interface Label {
   readonly trajectory: number;
 }
 
-async function readArms(session: Session, prepared: PreparedInterplay, arms: readonly Arm[], neurons: readonly number[], options: InterplayOptions): Promise<Readings> {
+async function readArms(session: Session, prepared: PreparedInterplay, arms: readonly InterplayEdit[], neurons: readonly number[], options: InterplayOptions): Promise<Readings> {
   const { trajectories, dopamine, probe } = prepared;
   const total = trajectories.reduce((sum, { items }) => sum + items.length, 0);
   const byArm = new Map(arms.map(({ name }): [string, ArmReading] => [name, { predictions: new Float32Array(total), edited: 0 }]));
@@ -169,7 +173,7 @@ async function readArms(session: Session, prepared: PreparedInterplay, arms: rea
   return { byArm, traces: agreement };
 }
 
-function* requests(trajectories: readonly ReadTrajectory[], arms: readonly Arm[]): Generator<SequenceRequest> {
+function* requests(trajectories: readonly ReadTrajectory[], arms: readonly InterplayEdit[]): Generator<SequenceRequest> {
   for (const [trajectory, { tokens }] of trajectories.entries()) {
     for (const { name } of arms) {
       const label: Label = { arm: name, trajectory };
@@ -216,14 +220,15 @@ function largeOf(items: readonly DopamineItem[], threshold: number): number[] {
   return [...items.keys()].filter((i) => Math.abs((items[i] as DopamineItem).error) > threshold);
 }
 
-function outcome(arm: Arm, { byArm, traces }: Readings, items: readonly DopamineItem[], { threshold, seed }: Dopamine['settings']): InterplayArm {
+function outcome(arm: InterplayEdit, { byArm, traces }: Readings, items: readonly DopamineItem[], { threshold, seed }: Dopamine['settings']): InterplayArm {
   const reading = byArm.get(arm.name) as ArmReading;
   const base = ([...byArm.values()][0] as ArmReading).predictions;
   const large = largeOf(items, threshold);
-  const { interventions: _interventions, site: _site, positions: _positions, neurons, ...facts } = arm;
+  const { interventions: _interventions, layers, neurons, ...facts } = arm;
   return {
     ...facts,
-    neurons: [...neurons],
+    layers: [...layers],
+    neurons: neurons.map((own) => [...own]),
     score: correlationEstimate('spearman', large.map((i) => reading.predictions[i] as number), large.map((i) => (items[i] as DopamineItem).error), large.map((i) => (items[i] as DopamineItem).group), { seed, resamples: 1000 }),
     agreement: correlationEstimate('pearson', reading.predictions, base, items.map(({ group }) => group), { seed, resamples: 1000 }),
     trace: traces.correlation(arm.name),
@@ -237,7 +242,7 @@ function measureOf(arm: InterplayArm, measure: InterplayMeasure): number {
 }
 
 function compareArm(arm: InterplayArm, all: readonly InterplayArm[]): InterplayComparison[] {
-  const draws = all.filter((other) => other.role === 'control' && other.layer === arm.layer && other.share === arm.share && other.kind === arm.kind);
+  const draws = all.filter((other) => other.role === 'control' && String(other.layers) === String(arm.layers) && other.share === arm.share && other.kind === arm.kind);
   return [...new Set(draws.map(({ group }) => group))].flatMap((control) =>
     INTERPLAY_MEASURES.map((measure): InterplayComparison => {
       const values = draws.filter(({ group }) => group === control).map((draw) => measureOf(draw, measure));

@@ -101,9 +101,8 @@ async function makeValues(work: SweptWork, { choice, session: given, model: open
 async function makeInterplay({ directory, dataset, probe }: SweptWork, { choice, session: given, model: open }: SectionContext, options: WorkOptions): Promise<string[]> {
   const model = await open();
   const prepared = await prepareInterplay(model, directory, options.signal);
-  const layer = prepared.dopamine.bestLayer - 1;
   const grid: ArmGrid & { layers: readonly number[] } = {
-    layers: [layer],
+    layers: Array.from({ length: prepared.dopamine.bestLayer }, (_, layer) => layer),
     shares: INTERPLAY_SHARES,
     kinds: ['zero'],
     positions: ['all'],
@@ -115,7 +114,11 @@ async function makeInterplay({ directory, dataset, probe }: SweptWork, { choice,
   };
   const plan = await planArms(directory, grid, { files: model.files, ...model.info }, options);
   await using session = openInterplaySession(model, prepared, given);
-  const total = plan.arms.length * prepared.trajectories.length;
-  await runInterplay(session, prepared, plan, { signal: options.signal, threads: options.threads, onProgress: (finished) => options.onProgress?.(`reading ${dataset.name}`, finished / total, `${finished}/${total} trajectories`) });
-  return layer === 0 ? [] : [`Of the ${layer + 1} layers below the dopamine probe's, value neurons of layer ${layer} alone were taken away.`];
+  await runInterplay(session, prepared, plan, {
+    layers: 'together',
+    signal: options.signal,
+    threads: options.threads,
+    onProgress: (finished, total) => options.onProgress?.(`reading ${dataset.name}`, finished / total, `${finished}/${total} readings of trajectories`),
+  });
+  return [];
 }

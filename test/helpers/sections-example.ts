@@ -70,11 +70,11 @@ const dopamine: Dopamine = {
   seconds: 7,
 };
 
-const arm = (name: string, role: InterplayArm['role'], agreement: number): InterplayArm => ({ name, group: role === 'set' ? 'top' : 'random', role, draw: 0, layer: 1, share: 0.2, kind: 'zero', neurons: [1, 2], score: near(0.3), agreement: near(agreement, 0.01), trace: agreement, edited: 400 });
+const arm = (name: string, role: InterplayArm['role'], agreement: number): InterplayArm => ({ name, group: role === 'set' ? 'top' : 'random', role, draw: 0, layers: [1], share: 0.2, kind: 'zero', neurons: [[1, 2]], score: near(0.3), agreement: near(agreement, 0.01), trace: agreement, edited: 400 });
 
 const interplay: Interplay = {
   format: 'rewardlens.interplay',
-  version: 1,
+  version: 2,
   manifest: {},
   trajectoriesSha256: SHA,
   probesSha256: SHA,

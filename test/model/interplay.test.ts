@@ -94,10 +94,13 @@ describe('the carrier', () => {
     expect(result.base.score.value).toBeCloseTo(prepared.dopamine.layers[0]?.scores[0]?.large.spearman.value as number, 3);
     // which kind of error it is, whatever the share of either kind among the tokens drawn, which differs between processors; a rank correlation would fall with that share
     expect(prepared.dopamine.layers[0]?.scores[0]?.large.auc?.value).toBeGreaterThan(0.95);
+    // layer 0, layer 1, and both together
+    expect(result.arms.filter(({ role }) => role === 'set').map(({ layers, neurons }) => ({ layers, neurons }))).toEqual([[0], [1], [0, 1]].map((layers) => ({ layers, neurons: layers.map(() => [CARRIER]) })));
+    expect(result.arms.filter(({ role, layers }) => role === 'control' && layers.length === 2)).toHaveLength(19);
     for (const arm of result.arms.filter(({ role }) => role === 'set')) {
       expect(arm.trace).toBe(0);
       expect(Math.abs(arm.agreement.value as number)).toBeLessThan(0.3);
-      expect(arm.edited).toBe(prepared.trajectories.reduce((sum, { tokens }) => sum + tokens.length, 0));
+      expect(arm.edited).toBe(arm.layers.length * prepared.trajectories.reduce((sum, { tokens }) => sum + tokens.length, 0));
     }
     for (const { measure, observed, meanControl, p, draws } of result.comparisons.filter((entry) => entry.measure !== 'score')) {
       expect({ measure, draws, p }).toEqual({ measure, draws: 19, p: 0.05 });

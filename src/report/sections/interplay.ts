@@ -1,5 +1,5 @@
 /** What is left of dopamine neurons when value neurons of earlier layers are taken away. */
-import { interplayComparison, interplaySentence } from '../dopamineFacts.js';
+import { interplayComparison, interplaySentence, layersText } from '../dopamineFacts.js';
 import { NONE, fixed, percent, seconds, withInterval } from '../format.js';
 import type { Html } from '../html.js';
 import { html } from '../html.js';
@@ -42,7 +42,7 @@ ${armTable(interplay)}
 ${pairs('What this rests on', [
     ['dopamine probe', `layer ${interplay.layer}; neurons ${interplay.dopamineNeurons.join(', ')}`],
     ['held-out trajectories', `${interplay.trajectories}, with ${interplay.steps.all} steps, ${interplay.steps.large} of them with a large δ`],
-    ['arms', `${sets.length} ${sets.length === 1 ? 'set' : 'sets'} (${sets.map(({ layer, share }) => `${percent(share, 0)} of layer ${layer}`).join(', ')}), ${interplay.arms.length - sets.length} draws of controls; no p below ${fixed(1 / (draws + 1), 3)}`],
+    ['arms', `${sets.length} ${sets.length === 1 ? 'set' : 'sets'} (${sets.map(({ layers, share }) => `${percent(share, 0)} of ${layersText(layers)}`).join(', ')}), ${interplay.arms.length - sets.length} draws of controls; no p below ${fixed(1 / (draws + 1), 3)}`],
     ['wall time', seconds(interplay.seconds)],
   ])}</section>`;
 }

@@ -1,0 +1,29 @@
+/** Arms of one layer joined to arms of several. */
+import { expect, test } from '@jest/globals';
+import { BASE_ARM, makeArm } from '../../src/ablate/arms.js';
+import type { Arm, ArmRole } from '../../src/ablate/arms.js';
+import { interplayArms } from '../../src/study/interplayArms.js';
+
+const arm = (role: ArmRole, draw: number, layer: number, neurons: number[], share = 0.1): Arm =>
+  makeArm({ role, group: role === 'set' ? 'top' : 'random', draw, site: 'residPost', layer, share, kind: 'zero', positions: 'all', neurons });
+const ARMS = [BASE_ARM, arm('set', 0, 3, [1, 2]), arm('control', 0, 3, [5, 6]), arm('control', 1, 3, [7, 8]), arm('set', 0, 1, [4, 9]), arm('control', 0, 1, [2, 3]), arm('set', 0, 1, [4], 0.05)];
+
+test('the same set or draw of every layer goes together, what a layer lacks does not', () => {
+  const [base, ...joint] = interplayArms(ARMS, 'together');
+  expect(base).toMatchObject({ name: 'base', layers: [], neurons: [], interventions: [] });
+  expect(joint.map(({ name, layers, neurons }) => ({ name, layers, neurons }))).toEqual([
+    { name: 'top-10%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [1, 2]] },
+    { name: 'random#0-10%-L1,3-zero-all', layers: [1, 3], neurons: [[2, 3], [5, 6]] },
+  ]);
+  expect(joint[0]?.interventions.map((one) => ({ layers: one.layers, neurons: 'neurons' in one ? one.neurons : [] }))).toEqual([{ layers: [1], neurons: [4, 9] }, { layers: [3], neurons: [1, 2] }]);
+  expect(interplayArms(ARMS, 'each')).toHaveLength(ARMS.length);
+  const both = interplayArms(ARMS, 'both').map(({ name }) => name);
+  expect(both).toHaveLength(ARMS.length + 2);
+  expect(new Set(both).size).toBe(both.length);
+});
+
+test('a single layer is together what it is by itself', () => {
+  const one = ARMS.filter(({ layer }) => layer !== 1);
+  expect(interplayArms(one, 'together')).toEqual(interplayArms(one, 'each'));
+  expect(interplayArms(one, 'both')).toEqual(interplayArms(one, 'each'));
+});
