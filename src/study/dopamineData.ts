@@ -118,7 +118,7 @@ export async function dopamineData(store: ActivationStore, site: string, source:
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories in '${directory}' are not those that were valued; run \`rewardlens values ${directory}\` again`, { details: { directory } });
   }
   if (summary.probesSha256 !== undefined && summary.probesSha256 !== (await fileHash(join(directory, ANALYSIS_FILES.probes)))) {
-    throw new RewardLensError('INVALID_ARGUMENT', `the value probes in '${directory}' are not those whose values and split stand beside the continuations; run \`rewardlens values ${directory}\` again, which makes no continuation anew`, { details: { directory } });
+    throw new RewardLensError('INVALID_ARGUMENT', `the value probes in '${directory}' are not those whose values and split stand beside the continuations; run \`rewardlens values ${directory}\` again with the flags it had, which makes no continuation anew`, { details: { directory } });
   }
   if (source === 'probe' && lines.every(({ probe }) => probe === null)) {
     throw invalidArgument('error', `mc, as '${directory}' was valued before it had a value probe`, source);

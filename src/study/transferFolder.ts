@@ -1,5 +1,5 @@
 /** What a comparison of folders needs of each: its best neurons, their magnitudes, its probes. */
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { RewardLensError } from '../native/errors.js';
@@ -139,9 +139,9 @@ export function sharedLayers(a: Pick<TransferFolder, 'layers'>, b: Pick<Transfer
   return a.layers.filter((layer) => b.layers.includes(layer));
 }
 
-/** Refuses a folder given twice. */
+/** Refuses a folder given twice, by whichever of its names. */
 export function requireDistinct(directories: readonly string[]): void {
-  const paths = directories.map((directory) => resolve(directory));
+  const paths = directories.map((directory) => (existsSync(directory) ? realpathSync(directory) : resolve(directory)));
   const twice = paths.find((path, i) => paths.indexOf(path) !== i);
   if (twice !== undefined || paths.length < 2) {
     throw new RewardLensError('INVALID_ARGUMENT', twice === undefined ? `at least two folders are needed, got ${paths.length}` : `'${twice}' was given twice`);

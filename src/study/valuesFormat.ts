@@ -75,4 +75,4 @@ async function requireLines(directory: string, { counts, linesSha256 }: Values, 
   }
 }
 
-const again = (directory: string): string => `run \`rewardlens values ${directory}\` again, which makes no continuation anew`;
+const again = (directory: string): string => `run \`rewardlens values ${directory}\` again with the flags it had, which makes no continuation anew`;

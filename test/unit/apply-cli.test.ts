@@ -1,10 +1,11 @@
 /** The command lines of confidence, transfer, search and quantize up to the point where work would begin. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parseCommandLine, runCommandLine } from '../../src/cli/app.js';
 import { UsageError } from '../../src/cli/errors.js';
+import * as library from '../../src/index.js';
 
 /** Message of the usage error of a command line that goes as far as `prepare`. */
 async function refusal(line: string): Promise<string> {
@@ -89,6 +90,12 @@ describe('folders', () => {
     expect(text).toContain(`'${folder}' has no probes; run \`rewardlens probe ${folder}\``);
   });
 
+  test('transfer of one folder under two names is refused', async () => {
+    const other = join(folder, 'again');
+    symlinkSync(folder, other);
+    expect((await failure('transfer', folder, other, '-o', join(folder, 'x.json'))).text).toContain('was given twice');
+  });
+
   test('transfer replaces no file but an earlier comparison, and says so before it reads anything', async () => {
     const notes = join(folder, 'notes.json');
     writeFileSync(notes, '{"format": "mine"}');
@@ -97,4 +104,16 @@ describe('folders', () => {
     expect((await failure('transfer', folder, 'src', '-o', notes)).text).toContain('has no probes');
     expect((await failure('transfer', folder, 'src', '-o', join(folder, 'gone/x.json'))).text).toContain("gone' does not exist");
   });
+});
+
+test.each([
+  ['values', ['prepareValues', 'openValuesSession', 'runValues', 'readValues', 'parseSplitter', 'splitSteps', 'stepErrors']],
+  ['dopamine', ['runDopamine', 'readDopamine']],
+  ['interplay', ['prepareInterplay', 'openInterplaySession', 'runInterplay']],
+  ['confidence', ['runConfidence']],
+  ['search', ['runSearch', 'guidedSearch']],
+  ['transfer', ['runTransfer']],
+  ['quantize', ['quantizeModel']],
+])('what the command %s does, programs can do', (_, names) => {
+  expect(names.filter((name) => typeof library[name as keyof typeof library] !== 'function')).toEqual([]);
 });

@@ -156,7 +156,7 @@ describe('transfer between data sets', () => {
   });
 
   test('in words: the sentence leads the findings of the study and ends the terminal’s, in lines that fit', () => {
-    const sentence = 'Transfer between 2 folders: in 0 of 1 comparisons (pairs × shares) value neurons are shared beyond chance and beyond their magnitudes, in 1 more beyond chance alone; 1 of 2 probes are above chance on another folder\'s held-out problems, 1 worse than that folder\'s own.';
+    const sentence = 'Transfer between 2 folders: in 0 of 1 comparisons (pairs × shares) value neurons are shared beyond chance and beyond their magnitudes, in 1 more beyond chance alone; 1 of 2 probes are above chance on another folder’s held-out problems, 1 worse than that folder’s own.';
     expect(transferSentence(TRANSFER_EXAMPLE)).toBe(sentence);
     const { selfTest, datasets, transfer } = study();
     expect(studyFindings(selfTest, datasets, transfer)[1]).toEqual({ dataset: null, text: sentence });
