@@ -6,6 +6,7 @@ import { DOPAMINE_DEFAULTS, runDopamine } from '../study/dopamine.js';
 import { dopaminePruningSentence, dopamineSentence, noiseText, surpriseSentence } from '../report/dopamineFacts.js';
 import type { Dopamine, DopamineExample, DopamineScore } from '../report/dopamineSchema.js';
 import { fixed, signed, withInterval } from '../report/format.js';
+import { visibleText } from '../report/text.js';
 import { DOPAMINE_FILE, ERROR_SOURCES } from '../report/dopamineSchema.js';
 import type { OptionTable } from './argv.js';
 import { requireFolder } from './checks.js';
@@ -67,6 +68,7 @@ export const dopamineCommand: Command = {
       io.progress.stop();
       printDopamine(result, join(directory, DOPAMINE_FILE), io);
       if (trace && !io.json) {
+        io.out(`\nz-scores of neuron ${result.ranking[0]?.neuron ?? '–'}, held-out trajectories${process.stdout.isTTY === true ? ': red low, blue high' : ' (no colours: not a terminal)'}`);
         result.examples.forEach((example) => printTrace(example, io));
       }
     };
@@ -113,11 +115,11 @@ function coloured(text: string, z: number | null): string {
   return colour === undefined || process.stdout.isTTY !== true ? text : `\u001b[30;48;5;${colour}m${text}\u001b[0m`;
 }
 
-/** One line per step: δ, what the probe says, and the tokens coloured by the best neuron's z-score. */
-function printTrace({ problem, sample, reward, tokens, trace, steps }: DopamineExample, io: Io): void {
-  io.out(`\n${problem}, sample ${sample}, reward ${reward ?? 'unknown'}`);
+/** One line per step: δ, what the probe says, and the tokens coloured by the best neuron's z-score. Their texts come from a model: nothing of them may reach the terminal as a command. */
+export function printTrace({ problem, sample, reward, tokens, trace, steps }: DopamineExample, io: Io): void {
+  io.out(`\n${visibleText(problem)}, sample ${sample}, reward ${reward ?? 'unknown'}`);
   for (const { begin, end, error, predicted } of steps) {
-    const text = tokens.slice(begin, end).map((token, i) => coloured(token.replaceAll('\n', '⏎'), trace[begin + i] ?? null)).join('');
+    const text = tokens.slice(begin, end).map((token, i) => coloured(visibleText(token).replaceAll('\n', '⏎'), trace[begin + i] ?? null)).join('');
     io.out(`  δ ${signed(error, 2).padStart(5)}  probe ${signed(predicted, 2).padStart(5)}  ${text}`);
   }
 }

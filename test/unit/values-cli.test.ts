@@ -1,7 +1,8 @@
 /** Flags of `values`, `dopamine` and `interplay`: what they mean, and what is refused before anything runs. */
 import { describe, expect, test } from '@jest/globals';
 import { parseCommandLine } from '../../src/cli/app.js';
-import { readDopamineSettings } from '../../src/cli/dopamine.js';
+import type { Io } from '../../src/cli/command.js';
+import { printTrace, readDopamineSettings } from '../../src/cli/dopamine.js';
 import { UsageError } from '../../src/cli/errors.js';
 import { readValuesSettings } from '../../src/cli/values.js';
 import { DOPAMINE_DEFAULTS } from '../../src/study/dopamine.js';
@@ -50,4 +51,11 @@ describe('values', () => {
 test('dopamine: defaults and flags', async () => {
   expect(readDopamineSettings((await parse('dopamine out')).flags)).toEqual(DOPAMINE_DEFAULTS);
   expect(readDopamineSettings((await parse('dopamine out --zscore response --errors probe --threshold 0.1 --radius 5')).flags)).toEqual({ ...DOPAMINE_DEFAULTS, zscore: 'response', error: 'probe', threshold: 0.1, radius: 5 });
+});
+
+test('a trace shows what a model wrote, and sends none of it to the terminal', () => {
+  const lines: string[] = [];
+  const example = { problem: 'p\u001b]0;x\u0007', sample: 0, reward: 1, tokens: ['a', '\u001b[2J', '\n'], trace: [1, -2, null], steps: [{ begin: 0, end: 3, error: 0.25, predicted: null }] };
+  printTrace(example, { out: (text: string) => void lines.push(text) } as unknown as Io);
+  expect(lines).toEqual(['\np⟨0x1B⟩]0;x⟨0x07⟩, sample 0, reward 1', '  δ +0.25  probe     –  a⟨0x1B⟩[2J⏎']);
 });
