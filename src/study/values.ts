@@ -17,6 +17,7 @@ import { stepErrors, telescopeGap } from '../rpe/tdErrors.js';
 import { createManifest, hashFiles } from '../run/manifest.js';
 import { orNull } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
+import { meanError } from '../stats/proportion.js';
 import { FILES } from '../store/format.js';
 import { sealLine } from '../store/journal.js';
 import { ANALYSIS_FILES } from './analyse.js';
@@ -137,15 +138,8 @@ function publicSettings({ splitter, counts, budget, limit, gamma, seed }: Values
   return { steps: formatSplitter(splitter), counts, budget: budget ?? null, limit: limit ?? null, gamma, seed, maxTokens, sampling: { ...sampling }, stop: [...stop] };
 }
 
-/** Sampling variance of a mean of rewards; null with fewer than two. */
-function varianceOf({ rewards }: StateValue): number | null {
-  const n = rewards.length;
-  const centre = mean(rewards);
-  return n < 2 ? null : rewards.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (n - 1) / n;
-}
-
 function trajectoryValues({ record, group, steps }: SteppedTrajectory, values: readonly StateValue[], gamma: number): Omit<TrajectoryValues, 'part' | 'probe'> {
-  const variances = values.map(varianceOf);
+  const variances = values.map(({ rewards }) => meanError(rewards));
   return {
     problem: record.problem,
     sample: record.sample,

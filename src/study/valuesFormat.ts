@@ -32,7 +32,7 @@ export const trajectoryValuesSchema = z.object({
   values: z.array(estimate.extend({ unknown: count, tokens: count })),
   /** What each step changed, from `values`; the last ends in the reward. Null where a value or the reward is not known. */
   tdErrors: nullableNumbers,
-  /** Sampling variance of each `tdErrors`; null with fewer than two continuations behind it. */
+  /** Expected squared error of each of `tdErrors`, by the chance of the continuations; null with fewer than two behind it. */
   variances: nullableNumbers,
   /** V of the probe in front of each step, and its δ per step. */
   probe: z.object({ layer: z.int(), values: z.array(z.number()), tdErrors: nullableNumbers }).nullable(),

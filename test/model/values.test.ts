@@ -237,8 +237,8 @@ describe('the folder', () => {
     expect(summary.counts.trajectories).toBe(2);
     expect(summary.tdErrors.telescopeGap).toBeLessThan(1e-12);
     for (const { values, tdErrors, variances, reward, steps } of trajectories) {
-      // of four rewards of 0 and 1 with mean m: m (1 − m) / 3
-      const own = values.map(({ value }) => ((value as number) * (1 - (value as number))) / 3);
+      // of four rewards of 0 and 1 whose mean is m, under Beta(½, ½): the posterior's mean p and variance p (1 − p) / 6
+      const own = values.map(({ value }) => [value as number, (4 * (value as number) + 0.5) / 5] as const).map(([m, p]) => (p * (1 - p)) / 6 + (m - p) ** 2);
       variances.forEach((variance, k) => expect(variance).toBeCloseTo((own[k] as number) + 0.81 * (own[k + 1] ?? 0), 9));
       expect(steps[0]?.begin).toBe(0);
       expect(tdErrors.at(-1)).toBeCloseTo((reward as number) - (values.at(-1)?.value as number), 12);

@@ -4,7 +4,8 @@ import { describe, expect, test } from '@jest/globals';
 import { brier, calibrationCurve, expectedCalibrationError } from '../../src/stats/calibration.js';
 import { Z95 } from '../../src/stats/estimate.js';
 import { ColumnMoments, mean, median, quantile } from '../../src/stats/moments.js';
-import { proportion, wilson } from '../../src/stats/proportion.js';
+import { meanError, proportion, wilson } from '../../src/stats/proportion.js';
+import { mulberry32 } from '../../src/util/random.js';
 
 const reference = JSON.parse(readFileSync('test/fixtures/stats/reference.json', 'utf8')) as {
   calibration: {
@@ -105,4 +106,36 @@ test('the normal quantile is SciPy’s, a proportion of nothing has no numbers',
   expect(Z95).toBeCloseTo(reference.moments.normal975, 14);
   expect(proportion(0, 0)).toEqual({ value: null, low: null, high: null, n: 0 });
   expect(proportion(1, 4).value).toBe(0.25);
+});
+
+describe('the error of a mean of rewards', () => {
+  test('by hand', () => {
+    // Beta(3.5, 5.5): mean 7/18, variance 3.5 · 5.5 / (81 · 10)
+    expect(meanError([1, 0, 0, 1, 0, 0, 1, 0])).toBeCloseTo((3.5 * 5.5) / 810 + (3 / 8 - 7 / 18) ** 2, 15);
+    expect(meanError([1, 1, 1])).toBeGreaterThan(0.01);
+    expect(meanError([0.5, 1])).toBeCloseTo(0.125 / 2, 15);
+    expect(meanError([1])).toBeNull();
+  });
+
+  test.each([[8, 8], [8, 32], [4, 64]])('%i to %i draws, more while they disagree: as large as the error is', (least, most) => {
+    const random = mulberry32(most);
+    let [squared, said, sample] = [0, 0, 0];
+    for (let state = 0; state < 6000; state++) {
+      const share = random() < 0.4 ? 1 - 0.1 * random() : random(); // many are nearly sure
+      const rewards: number[] = [];
+      for (let wanted = least; rewards.length < wanted; ) {
+        rewards.push(random() < share ? 1 : 0);
+        const { low, high } = wilson(rewards.reduce((a, b) => a + b, 0), rewards.length);
+        wanted = rewards.length === wanted && wanted < most && high - low > 0.35 ? 2 * wanted : wanted;
+      }
+      const own = mean(rewards);
+      squared += (own - share) ** 2;
+      said += meanError(rewards) as number;
+      sample += (own * (1 - own)) / (rewards.length - 1);
+    }
+    // 6000 squares have a standard error of 2 to 3 %; the prior is not the one they were drawn from
+    expect(said / squared).toBeGreaterThan(0.85);
+    expect(said / squared).toBeLessThan(1.15);
+    expect(sample / squared < 0.85).toBe(most > least); // what looking before going on does to the sample variance
+  });
 });
