@@ -62,7 +62,7 @@ export const studyCommand: Command = {
       ablate: readSweepChoice(flags),
       sections: readSectionChoice(flags),
     };
-    const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES) ?? [], allowRequantize: flags.on('allow-requantize') };
+    const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES, { upperCase: true }) ?? [], allowRequantize: flags.on('allow-requantize') };
     return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, quantize, io);
   },
 };

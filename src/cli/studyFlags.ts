@@ -63,9 +63,10 @@ export function readSplitter(flags: Flags, flag: string): Splitter | undefined {
   }
 }
 
-/** Comma separated names out of a list; undefined when not given. */
-export function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[]): T[] | undefined {
-  const given = flags.text(flag)?.split(',').map((name) => name.trim());
+/** Comma separated names out of a list; undefined when not given. With `upperCase` small letters mean the same. */
+export function readNames<T extends string>(flags: Flags, flag: string, names: readonly T[], { upperCase = false } = {}): T[] | undefined {
+  const text = flags.text(flag);
+  const given = (upperCase ? text?.toUpperCase() : text)?.split(',').map((name) => name.trim());
   const wrong = given?.find((name) => !(names as readonly string[]).includes(name));
   if (wrong !== undefined) {
     throw new UsageError(`--${flag}: expected some of ${names.join(', ')}, got ${JSON.stringify(wrong)}`);
