@@ -19,7 +19,7 @@ const D = SEARCH_DEFAULTS;
 /** Searches answers. */
 export const searchCommand: Command = {
   name: 'search',
-  describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost.',
+  describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost. Resumes.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {
     guides: { type: 'string', group: GROUP, describe: `${GUIDES.join(', ')}: what chooses; the first is compared with all others; default: all, dopamine only where \`rewardlens dopamine\` has been` },

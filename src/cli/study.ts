@@ -50,19 +50,24 @@ export const studyCommand: Command = {
     if (!sites.some((site) => site === probe.site)) {
       throw new UsageError(`--probe-site: expected one of the stored sites (${sites.join(', ')}), got ${JSON.stringify(probe.site)}`);
     }
+    const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES, { upperCase: true }) ?? [], allowRequantize: flags.on('allow-requantize') };
+    const sources = readSources(flags);
+    const sections = readSectionChoice(flags);
+    if (sections.transfer && flags.text('sections') !== 'all' && sources.length === 1 && quantize.types.length === 0) {
+      throw new UsageError('--sections: transfer compares data sets: expected several --dataset, or --quantize, got one data set');
+    }
     const parsed: Omit<StudyOptions, 'threads' | 'command'> = {
       directory: flags.required('output', 'a folder (-o DIR)'),
       model: model.path,
       load: model.load,
       session,
-      sources: readSources(flags),
+      sources,
       rollout,
       probe,
       rank,
       ablate: readSweepChoice(flags),
-      sections: readSectionChoice(flags),
+      sections,
     };
-    const quantize = { types: readNames(flags, 'quantize', QUANTIZATION_TYPES, { upperCase: true }) ?? [], allowRequantize: flags.on('allow-requantize') };
     return (io) => run({ ...parsed, ...workOptions({ threads: session.threads }, io), command: ['rewardlens', ...process.argv.slice(2)] }, quantize, io);
   },
 };

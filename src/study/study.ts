@@ -6,7 +6,7 @@ import type { Dataset } from '../dataset/types.js';
 import type { LoadOptions, Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
-import { RewardLensError } from '../native/errors.js';
+import { RewardLensError, invalidArgument } from '../native/errors.js';
 import { parseStudy } from '../report/parse.js';
 import { writePage } from '../report/page.js';
 import { renderReport } from '../report/report.js';
@@ -77,6 +77,15 @@ function distinctNames(datasets: readonly Dataset[]): void {
   });
 }
 
+/** A name that no data set has would switch work off without a word. */
+function requireNames(flag: string, wanted: readonly string[] | undefined, datasets: readonly Dataset[]): void {
+  const names = datasets.map(({ name }) => name);
+  const unknown = wanted?.find((name) => !names.includes(name));
+  if (unknown !== undefined) {
+    throw invalidArgument(flag, `some of ${names.join(', ')}`, unknown);
+  }
+}
+
 const SHOWN_EVERY_MS = 100;
 
 /** Progress of a rollout as a share with a note, not more often than a person can read. */
@@ -109,6 +118,8 @@ export async function runStudy(options: StudyOptions): Promise<Study> {
   }
   const datasets = await Promise.all(options.sources.map((source) => openDataset(source, signal)));
   distinctNames(datasets);
+  requireNames('--sections-datasets', options.sections.datasets, datasets);
+  requireNames('--ablate-datasets', options.ablate?.datasets, datasets);
   const works = datasets.map((dataset, i): Work => ({ source: options.sources[i] as DatasetSource, dataset, directory: join(directory, dataset.name) }));
 
   options.onProgress?.('self-test', 0, '');

@@ -99,7 +99,8 @@ test('without --sections there are none; `rewardlens report` shows all that the 
   await succeeds(STUDY());
   expect(sections()).toEqual(NO_SECTIONS);
   expect(page()).not.toContain('id="d0-values"');
-  expect(await run(STUDY('--sections', 'values', '--sections-datasets', 'other'))).toMatchObject({ code: 0 });
+  expect(await run(STUDY('--sections', 'values', '--sections-datasets', 'other'))).toMatchObject({ code: 1, stderr: expect.stringContaining(`--sections-datasets: expected some of ${NAME}, got "other"`) });
+  expect(await run(STUDY('--sections', 'transfer'))).toMatchObject({ code: 2, stderr: expect.stringContaining('--sections: transfer compares data sets') });
   expect(sections()).toEqual(NO_SECTIONS);
   await succeeds(['report', folder, '-t', '1']);
   expect(sections().confidence).toEqual(inFolder('confidence.json'));
