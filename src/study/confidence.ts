@@ -1,5 +1,6 @@
 /** How well one can tell beforehand, or afterwards, that an answer is right: value neurons against what is usual. */
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Question } from '../apply/pTrue.js';
 import type { LoadOptions, Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
@@ -23,6 +24,7 @@ import { layerFor, outsideScores, recordsOf, valueScores } from './confidenceSco
 import type { WorkOptions } from './options.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { openProbed } from './probedFolder.js';
+import { checkSettings, whole } from './settingsCheck.js';
 
 /** File of the result inside the rollout folder. */
 export const CONFIDENCE_FILE = 'confidence.json';
@@ -61,6 +63,7 @@ const QUESTION_ROOM = 256;
  */
 export async function runConfidence(directory: string, settings: ConfidenceSettings, target: ConfidenceModel, work: WorkOptions): Promise<Confidence> {
   const started = performance.now();
+  checkSettings(z.object({ neurons: z.array(whole(1)), samples: whole(0) }), settings);
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
   await using _lock = await holdFolder(directory);

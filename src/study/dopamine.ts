@@ -1,10 +1,12 @@
 /** Dopamine neurons of a rollout folder with values: probe, ranking, averages around events, surprise groups, in one file. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { TrainedProbe } from '../probe/train.js';
 import { order, weightScores } from '../rank/scores.js';
 import { holdFolder } from '../rollout/lock.js';
 import type { Zscore } from '../rpe/features.js';
+import { ZSCORES } from '../rpe/features.js';
 import { ActivationStore } from '../store/reader.js';
 import { packageVersion } from '../util/version.js';
 import { ANALYSIS_FILES } from './analyse.js';
@@ -12,13 +14,14 @@ import type { DopamineData, DopamineItem, ErrorSource } from './dopamineData.js'
 import { dopamineData, itemsOf } from './dopamineData.js';
 import { saveDopamine } from './dopamineFolder.js';
 import type { Dopamine } from '../report/dopamineSchema.js';
-import { DOPAMINE_FORMAT, DOPAMINE_VERSION } from '../report/dopamineSchema.js';
+import { DOPAMINE_FORMAT, DOPAMINE_VERSION, ERROR_SOURCES } from '../report/dopamineSchema.js';
 import type { DopamineTraining } from './dopamineProbe.js';
 import { baselineScores, fitDopamine, largeItems, requireSteps } from './dopamineProbe.js';
 import { dopamineSelfTest } from './dopaminePlanted.js';
 import { dopamineEvents, dopamineExamples } from './dopamineTraces.js';
 import { dopaminePruning, dopamineScores, dopamineSurprise, dopamineTable, rankingOverlaps } from './dopamineRank.js';
 import { mainProbe, openProbed } from './probedFolder.js';
+import { among, between, checkSettings, whole } from './settingsCheck.js';
 import type { WorkOptions } from './options.js';
 import type { Values } from '../report/valuesSchema.js';
 
@@ -58,6 +61,19 @@ export const DOPAMINE_DEFAULTS: DopamineSettings = {
   seed: 1,
 };
 
+const settingsSchema = z.object({
+  error: among(ERROR_SOURCES),
+  zscore: among(ZSCORES),
+  threshold: between(0, 1),
+  hidden: whole(1),
+  radius: whole(0),
+  neurons: whole(0),
+  examples: whole(0),
+  permutations: whole(1),
+  draws: whole(1),
+  seed: whole(0),
+});
+
 /** Share of the neurons in the sets whose overlap is given. */
 const OVERLAP_SHARE = 0.05;
 
@@ -67,6 +83,7 @@ const OVERLAP_SHARE = 0.05;
  */
 export async function runDopamine(directory: string, settings: DopamineSettings, work: WorkOptions): Promise<Dopamine> {
   const started = performance.now();
+  checkSettings(settingsSchema, settings);
   await using store = await ActivationStore.open(directory);
   const { data, summary } = await dopamineData(store, settings.site, settings.error);
   const items = itemsOf(data);

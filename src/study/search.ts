@@ -1,5 +1,6 @@
 /** Does a value probe find better answers, step by step, than chance, log-probability, or more answers for the same tokens? */
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
 import type { Session, SessionOptions } from '../model/session.js';
@@ -26,6 +27,7 @@ import { packageVersion } from '../util/version.js';
 import type { ProbedFolder } from './probedFolder.js';
 import { mainProbe, openProbed } from './probedFolder.js';
 import { Judge } from './sample.js';
+import { among, checkSettings, whole } from './settingsCheck.js';
 import type { Guide } from './searchScorers.js';
 import { DopamineScorer, GUIDES, ValueScorer } from './searchScorers.js';
 import type { DopamineGuide } from './searchDopamine.js';
@@ -58,6 +60,15 @@ export interface SearchSettings {
 
 export const SEARCH_DEFAULTS: SearchSettings = { guides: [], candidates: 4, beam: 1, step: { kind: 'line' }, seeds: 3, limit: 100, neurons: undefined, method: 'l1-zscore', layer: undefined };
 
+const settingsSchema = z.object({
+  guides: z.array(among(GUIDES)),
+  candidates: whole(1),
+  beam: whole(1),
+  seeds: whole(1),
+  limit: whole(1),
+  neurons: whole(1).optional(),
+});
+
 /**
  * Answers held-out problems of a probed rollout by guided search and by whole answers at the same cost, with several seeds, and
  * writes `search.json` in the folder. The model must be the one of the rollout. Errors: BUSY when the folder is being written; those of reading and of the engine; INVALID_ARGUMENT for
@@ -66,6 +77,7 @@ export const SEARCH_DEFAULTS: SearchSettings = { guides: [], candidates: 4, beam
  */
 export async function runSearch(directory: string, settings: SearchSettings, target: ConfidenceModel, work: WorkOptions): Promise<SearchResult> {
   const started = performance.now();
+  checkSettings(settingsSchema, settings);
   await using folder = await openProbed(directory);
   const how = sampledHow(folder);
   await using _lock = await holdFolder(directory);

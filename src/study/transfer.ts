@@ -1,4 +1,5 @@
 /** How stable value neurons are: overlap of their sets, and probes of one folder on the states of another. */
+import { z } from 'zod';
 import { throwIfAborted } from '../native/errors.js';
 import type { ByPlace } from '../probe/places.js';
 import { PLACES, byPlace } from '../probe/places.js';
@@ -16,6 +17,7 @@ import type { WorkOptions } from './options.js';
 import type { ProbeValues } from './predict.js';
 import { predictPlaces } from './predict.js';
 import type { TransferSettings, TransferSource } from './transferFolder.js';
+import { between, checkSettings } from './settingsCheck.js';
 import { expandStudies, openSource, requireDistinct, sharedLayers, shortNames, whyNot } from './transferFolder.js';
 
 /** Default of the settings. */
@@ -27,6 +29,7 @@ export const TRANSFER_DEFAULTS: TransferSettings = { shares: [0.01, 0.05], metho
  * folder once, and its held-out states once for all probes that fit in half of the free memory together.
  */
 export async function runTransfer(directories: readonly string[], settings: TransferSettings, work: WorkOptions): Promise<Transfer> {
+  checkSettings(z.object({ shares: z.array(between(0, 1)) }), settings);
   const folders = await expandStudies(directories);
   requireDistinct(folders);
   const sources: TransferSource[] = [];

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Session } from '../model/session.js';
 import type { Model } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
@@ -22,6 +23,7 @@ import { FILES } from '../store/format.js';
 import { sealLine } from '../store/journal.js';
 import { ANALYSIS_FILES } from './analyse.js';
 import { Judge } from './sample.js';
+import { between, checkSettings, whole } from './settingsCheck.js';
 import { fileHash } from './stage.js';
 import type { Values } from '../report/valuesSchema.js';
 import { VALUES_FORMAT, VALUES_VERSION } from '../report/valuesSchema.js';
@@ -56,6 +58,13 @@ export const VALUES_DEFAULTS: ValuesSettings = {
   layer: undefined,
 };
 
+const settingsSchema = z.object({
+  counts: z.object({ min: whole(1), max: whole(1), width: between(0, 1) }).refine(({ min, max }) => max >= min, { path: ['max'], message: 'at least counts.min' }),
+  budget: whole(1).optional(),
+  gamma: between(0, 1),
+  seed: whole(0),
+});
+
 /** Steps above this in size count as large (the paper's threshold). */
 export const LARGE_ERROR = 0.3;
 
@@ -68,6 +77,7 @@ export interface PreparedValues {
 
 /** Reads and cuts the trajectories. Errors: those of reading; INVALID_ARGUMENT when the model is another one than the rollout's. */
 export async function prepareValues(model: Model, directory: string, settings: Pick<ValuesSettings, 'splitter' | 'limit'>, signal?: AbortSignal): Promise<PreparedValues> {
+  checkSettings(z.object({ limit: whole(1).optional() }), settings);
   const inputs = await readRolloutInputs(directory);
   if ((await hashFiles(model.files, signal)) !== inputs.model) {
     throw new RewardLensError('INVALID_ARGUMENT', `'${directory}' was made with another model than '${model.info.path}': values of its states must come from the same one`, { details: { directory, model: model.info.path } });
@@ -95,6 +105,7 @@ export async function runValues(
   options: Pick<ForkOptions, 'signal' | 'onProgress' | 'sharePrefixes'> & { threads: number },
 ): Promise<Values> {
   const { directory, inputs, trajectories } = prepared;
+  checkSettings(settingsSchema, settings);
   const unlock = await lockFolder(directory);
   try {
     await using judge = new Judge();
