@@ -73,14 +73,14 @@ function sectionLines({ sections }: DatasetResult): string[] {
   if (interplay !== null) {
     const [first] = interplay.arms.filter(({ role }) => role === 'set');
     const hardest = interplay.comparisons.filter(({ arm, measure }) => arm === first?.name && measure === 'agreement').sort((a, b) => b.p - a.p)[0];
-    lines.push(`  interplay: ${first?.name ?? '–'}: agreement ${first === undefined ? '–' : two(first.agreement.value)}${hardest === undefined ? '' : `; ${hardest.control} controls ${two(hardest.meanControl)}, p ${pText(hardest.p)}`}`);
+    lines.push(`  interplay: ${first?.name ?? '–'}: agreement ${first === undefined ? '–' : auc(first.agreement)}${hardest === undefined ? '' : `; ${hardest.control} controls ${two(hardest.meanControl)}, p ${pText(hardest.p)} of ${hardest.draws} draws`}`);
   }
   if (confidence !== null) {
     const own = confidence.scores[confidence.main];
     lines.push(`  confidence: ${own?.name ?? '–'}: AUC ${own === undefined ? '–' : auc(own.auc)}`);
   }
   if (search !== null) {
-    lines.push(`  search: ${search.methods.filter(({ kind, name }) => kind === 'guided' || name === 'majority of n').map(({ name, accuracy }) => `${name} ${percent(accuracy.value, 0)}`).join(', ')}; ${search.problems.length} problems`);
+    lines.push(`  search: ${search.methods.filter(({ kind, name }) => kind === 'guided' || name === 'majority of n').map(({ name, accuracy }) => `${name} ${withInterval(accuracy, (x) => percent(x, 0))}`).join(', ')}; ${search.problems.length} problems`);
   }
   const left = Object.keys(notes).filter((name) => sections[name as keyof typeof notes] === null);
   return [...lines, ...(left.length === 0 ? [] : [`  left out: ${left.join(', ')} (the report says why)`])].flatMap((line) => wrapped(line, '    '));

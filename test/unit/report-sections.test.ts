@@ -135,7 +135,7 @@ describe('words', () => {
     const texts = studyFindings(selfTest, datasets.slice(0, 1)).map(({ text }) => text);
     [valuesSentence(values), dopamineSentence(dopamine), surpriseSentence(dopamine), interplaySentence(interplay), 'Confidence: The neurons say <something>.', searchSentence(search)].forEach((text) => expect(texts).toContain(text));
     const lines = renderSummary(studyWith(SECTIONS_EXAMPLE)).split('\n');
-    ['steps: 480 states', 'dopamine: layer 2, Spearman with large δ 0.41', 'interplay: top-20%-L1-zero-all: agreement 0.70; matched controls 0.90', 'confidence: V(s_0) of 10 neurons', 'search: guided by value 80 %'].forEach((text) => expect(lines.filter((line) => line.includes(text))).toHaveLength(1));
+    ['steps: 480 states', 'dopamine: layer 2, Spearman with large δ 0.41', 'interplay: top-20%-L1-zero-all: agreement 0.70 [0.69, 0.71]; matched controls 0.90', 'confidence: V(s_0) of 10 neurons', 'search: guided by value 80 % [70 %, 90 %]'].forEach((text) => expect(lines.filter((line) => line.includes(text))).toHaveLength(1));
     expect(lines.filter((line) => [...line].length > 100)).toEqual([]);
   });
 });
