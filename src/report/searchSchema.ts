@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 export const SEARCH_FORMAT = 'rewardlens.search';
-export const SEARCH_VERSION = 1;
+export const SEARCH_VERSION = 2;
 
 /** An estimate with its 95 % interval; null where none can be given. `n`: problems. */
 const estimate = z.object({ value: z.number().nullable(), low: z.number().nullable(), high: z.number().nullable(), n: z.number().int() });
@@ -40,6 +40,15 @@ const searchComparison = z.object({
 });
 export type SearchComparison = z.infer<typeof searchComparison>;
 
+const searchDiscrimination = z.object({
+  /** What the whole answers were scored by. */
+  score: z.enum(['value', 'mean log-probability']),
+  /** Of a right answer against a wrong one: any two, clustered by problem (`n`: answers); and of one problem, as the mean over problems with both kinds (`n`: such problems). */
+  across: estimate,
+  within: estimate,
+});
+export type SearchDiscrimination = z.infer<typeof searchDiscrimination>;
+
 export const searchSchema = z.object({
   format: z.literal(SEARCH_FORMAT),
   version: z.literal(SEARCH_VERSION),
@@ -65,6 +74,8 @@ export const searchSchema = z.object({
   dopamine: z.object({ layer: z.number().int(), zscore: z.string(), errors: z.string() }).nullable(),
   methods: z.array(searchMethod),
   comparisons: z.array(searchComparison),
+  /** AUC of scores over the whole answers that were drawn, those too that no budget bought: a search needs the one within problems. */
+  discrimination: z.array(searchDiscrimination),
   /** What this run put through the model in all, as the engine counted it, and seconds. */
   spent: z.object({ promptTokens: z.number().int(), sharedTokens: z.number().int(), completionTokens: z.number().int(), seconds: z.number() }),
   findings: z.array(z.string()),

@@ -33,7 +33,7 @@ import { DopamineScorer, GUIDES, ValueScorer } from './searchScorers.js';
 import type { DopamineGuide } from './searchDopamine.js';
 import { readGuide } from './searchDopamine.js';
 import { Bench } from './searchBench.js';
-import { compareMethods, searchFindings, searchMethods } from './searchResult.js';
+import { searchOutcome } from './searchResult.js';
 import { makeFolder } from '../util/makeFolder.js';
 
 /** File of the result inside the rollout folder. */
@@ -98,7 +98,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   await makeFolder(join(directory, SEARCH_FOLDER));
   const inputs = {
     stage: 'search',
-    version: 1,
+    version: 2,
     rewardlens: packageVersion(),
     llamaCpp: manifest.llamaCpp,
     how: { ...how, sampling },
@@ -116,8 +116,6 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
     await bench.runSeed(how.seed + 2 + seed); // other samples than the rollout's and those of self-consistency
   }
   const problems = records.map(({ problem }) => problem);
-  const methods = searchMethods(bench.chosen, problems);
-  const comparisons = compareMethods(methods, problems, guides[0] as Guide);
   const spent = (pick: (run: RunProgress) => number): number => [...bench.runs.values()].reduce((sum, run) => sum + pick(run), 0);
   const result: SearchResult = {
     format: SEARCH_FORMAT,
@@ -137,10 +135,8 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
     problems,
     budgetOf: guides[0] as Guide,
     dopamine: guide === undefined ? null : { layer: guide.probe.layer, zscore: guide.mode, errors: guide.errors },
-    methods,
-    comparisons,
+    ...searchOutcome(bench, problems, guides[0] as Guide),
     spent: { promptTokens: spent((run) => run.promptTokens), sharedTokens: spent((run) => run.sharedTokens), completionTokens: spent((run) => run.completionTokens), seconds: (performance.now() - started) / 1000 },
-    findings: searchFindings(methods, comparisons),
   };
   await writeJson(join(directory, SEARCH_FILE), result);
   return result;

@@ -11,7 +11,7 @@ import { sameBy } from './confidenceModel.js';
 import type { WorkOptions } from './options.js';
 import type { Judge } from './sample.js';
 import type { SearchSettings } from './search.js';
-import type { Chosen } from './searchResult.js';
+import type { Chosen, DrawnAnswers } from './searchResult.js';
 import { GUIDED } from './searchResult.js';
 import type { DopamineScorer, Guide, ValueScorer } from './searchScorers.js';
 import { byChance, byLogProbability } from './searchScorers.js';
@@ -38,6 +38,7 @@ export interface BenchParts {
 interface Piece {
   readonly chosen: Readonly<Record<string, readonly Chosen[]>>;
   readonly run: RunProgress;
+  readonly drawn?: DrawnAnswers;
 }
 
 /** Runs every method on the same problems, seed by seed. Each piece is kept in the folder, and not made again. */
@@ -46,6 +47,8 @@ export class Bench {
   readonly chosen = new Map<string, (readonly Chosen[])[]>();
   /** What the engine counted, by piece: greedy answers serve every seed, and are drawn once. */
   readonly runs = new Map<string, RunProgress>();
+  /** Whole answers of every seed. */
+  readonly drawn: DrawnAnswers[] = [];
   readonly #session: Session;
   readonly #records: readonly AskedRecord[];
   readonly #items: SearchItem[];
@@ -74,6 +77,7 @@ export class Bench {
     const { result } = await runStage(path, { ...this.#parts.inputs, name, ...inputs }, make);
     Object.entries(result.chosen).forEach(([method, own]) => this.chosen.set(method, [...(this.chosen.get(method) ?? []), own]));
     this.runs.set(path, result.run);
+    this.drawn.push(...(result.drawn === undefined ? [] : [result.drawn]));
     return result;
   }
 
@@ -102,19 +106,21 @@ export class Bench {
     const { answers, run } = await drawAnswers(this.#session, this.#items, Math.ceil(ANSWERS_MARGIN * settings.candidates * settings.beam), this.#draw(seed, value.capture, 'whole answers'));
     const counts = answersWithin(this.#items.map(({ prompt }) => prompt.length), answers, budgets);
     const bought = answers.map((own, i) => own.slice(0, counts[i]));
-    const all = bought.flat();
-    const best = async (scores: ArrayLike<number>): Promise<Chosen[]> => {
-      const scoreOf = new Map(all.map((candidate, k) => [candidate, scores[k] as number]));
-      const highest = (own: readonly Candidate[]): number => own.reduce((high, candidate, k) => ((scoreOf.get(candidate) as number) > (scoreOf.get(own[high] as Candidate) as number) ? k : high), 0);
-      return Promise.all(bought.map(async (own, i) => this.#answered(own, i, highest(own), own.length)));
+    const scored = async (score: CandidateScorer): Promise<number[][]> => {
+      const scores = [...Array.from(await score(answers.flat()))];
+      return answers.map((own) => scores.splice(0, own.length));
     };
+    const scores = { value: await scored(value.score), 'mean log-probability': await scored(byLogProbability) };
+    const highest = (own: readonly number[], count: number): number => own.slice(0, count).reduce((high, score, k) => (score > (own[high] as number) ? k : high), 0);
+    const best = async (by: readonly (readonly number[])[]): Promise<Chosen[]> => Promise.all(bought.map(async (own, i) => this.#answered(own, i, highest(by[i] ?? [], own.length), own.length)));
+    const rewards = await Promise.all(answers.map(async (own, i) => Promise.all(own.map(async (candidate) => (await this.#verdict(candidate, i)).reward ?? 0))));
     const chosen = {
       'one answer': await Promise.all(bought.map(async (own, i) => this.#answered(own, i, 0, 1))),
-      'best of n by log-probability': await best(await byLogProbability(all)),
-      'best of n by value': await best(await value.score(all)),
+      'best of n by log-probability': await best(scores['mean log-probability']),
+      'best of n by value': await best(scores.value),
       'majority of n': await Promise.all(bought.map(async (own, i) => this.#majority(own, i))),
     };
-    return { chosen, run };
+    return { chosen, run, drawn: { rewards, scores } };
   }
 
   async #majority(own: readonly Candidate[], i: number): Promise<Chosen> {

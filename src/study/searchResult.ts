@@ -1,6 +1,7 @@
 /** From chosen answers to what is reported of a search. Pure. */
 import type { TokenCost } from '../apply/search.js';
-import type { SearchComparison, SearchMethod } from '../report/searchSchema.js';
+import type { SearchComparison, SearchDiscrimination, SearchMethod, SearchResult } from '../report/searchSchema.js';
+import { auc, aucEstimate } from '../stats/auc.js';
 import { mean } from '../stats/moments.js';
 import { holm } from '../stats/multiple.js';
 import { accuracyChange, signFlipPValue } from '../stats/paired.js';
@@ -15,6 +16,12 @@ export interface Chosen {
   readonly steps: number;
   readonly ended: boolean;
   readonly cost: TokenCost;
+}
+
+/** Whole answers with their scores, [problems][answers]. */
+export interface DrawnAnswers {
+  readonly rewards: readonly (readonly number[])[];
+  readonly scores: Readonly<Record<SearchDiscrimination['score'], readonly (readonly number[])[]>>;
 }
 
 /** Names of guided methods begin with this. */
@@ -63,6 +70,27 @@ export function compareMethods(methods: readonly SearchMethod[], problems: reado
   return raw.map((entry, i) => ({ ...entry, pHolm: adjusted[i] as number }));
 }
 
+/** Do scores tell right answers from wrong ones: any two, and two of the same problem? `seeds`: answers of every seed, of the same problems. Intervals: docs/metrics.md. */
+export function discriminationOf(seeds: readonly DrawnAnswers[], problems: readonly string[]): SearchDiscrimination[] {
+  const rewards = problems.map((_, i) => seeds.flatMap((own) => own.rewards[i] ?? []));
+  return (['value', 'mean log-probability'] as const).map((score) => {
+    const scores = problems.map((_, i) => seeds.flatMap((own) => own.scores[score][i] ?? []));
+    const across = aucEstimate(scores.flat(), rewards.flat(), rewards.flatMap((own, i) => own.map(() => i)));
+    const both = scores.flatMap((own, i) => {
+      const value = auc(own, rewards[i] ?? []);
+      return Number.isNaN(value) ? [] : [value];
+    });
+    const within = both.length === 0 ? { value: null, low: null, high: null, n: 0 } : accuracyChange(both.map(() => 0), both);
+    return { score, across, within };
+  });
+}
+
+/** What discrimination says of a search. */
+export function discriminationFinding(all: readonly SearchDiscrimination[]): string[] {
+  const number = (estimate: SearchDiscrimination['within']): string => (estimate.value === null ? 'not known' : `${estimate.value.toFixed(2)}${estimate.low === null || estimate.high === null ? '' : ` [${estimate.low.toFixed(2)}, ${estimate.high.toFixed(2)}]`}`);
+  return all.map(({ score, across, within }) => `AUC of ${score} on whole answers: ${number(across)} over all problems, ${number(within)} among the answers of one problem, which is what a search needs.`);
+}
+
 const percent = (value: number | null): string => (value === null ? 'not known' : `${(100 * value).toFixed(1)} %`);
 const points = (value: number | null): string => (value === null ? 'not known' : `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)}`.replace('-', '−'));
 
@@ -73,4 +101,16 @@ export function searchFindings(methods: readonly SearchMethod[], comparisons: re
     const verdict = pHolm <= 0.05 ? ((difference.value ?? 0) > 0 ? 'better' : 'worse') : 'no difference can be told';
     return `${method} ${percent(own?.accuracy.value ?? null)} (${own?.cost.computed.toFixed(0)} tokens a problem), ${against} ${percent(other?.accuracy.value ?? null)} (${other?.cost.computed.toFixed(0)}): ${points(difference.value)} points [${points(difference.low)}, ${points(difference.high)}], p ${pHolm.toPrecision(2)} (Holm): ${verdict}.`;
   });
+}
+
+/** What came of a search: `guide` is compared with all others. */
+export function searchOutcome(
+  { chosen, drawn }: { chosen: ReadonlyMap<string, readonly (readonly Chosen[])[]>; drawn: readonly DrawnAnswers[] },
+  problems: readonly string[],
+  guide: string,
+): Pick<SearchResult, 'methods' | 'comparisons' | 'discrimination' | 'findings'> {
+  const methods = searchMethods(chosen, problems);
+  const comparisons = compareMethods(methods, problems, guide);
+  const discrimination = discriminationOf(drawn, problems);
+  return { methods, comparisons, discrimination, findings: [...searchFindings(methods, comparisons), ...discriminationFinding(discrimination)] };
 }

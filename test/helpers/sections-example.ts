@@ -128,7 +128,7 @@ const method = (name: string, kind: 'guided' | 'answers', accuracy: number): Sea
 
 const search: SearchResult = {
   format: 'rewardlens.search',
-  version: 1,
+  version: 2,
   manifest: {},
   directory: 'd',
   trajectoriesSha256: SHA,
@@ -146,6 +146,7 @@ const search: SearchResult = {
   dopamine: null,
   methods: [method('guided by value', 'guided', 0.8), method('guided by random', 'guided', 0.6), method('majority of n', 'answers', 0.9), method('greedy', 'answers', 0.8)],
   comparisons: [['guided by random', 0.2, 0.01], ['majority of n', -0.1, 0.04], ['greedy', 0, 1]].map(([against, difference, p]) => ({ method: 'guided by value', against: String(against), difference: near(Number(difference)), p: Number(p), pHolm: Number(p) })),
+  discrimination: [{ score: 'value', across: near(0.78), within: { value: 0.52, low: 0.47, high: 0.57, n: 12 } }],
   spent: { promptTokens: 1000, sharedTokens: 20, completionTokens: 300, seconds: 5 },
   findings: ['x'],
 };

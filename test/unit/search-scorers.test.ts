@@ -5,7 +5,7 @@ import { answersCost, answersWithin } from '../../src/apply/search.js';
 import type { TrainedProbe } from '../../src/probe/train.js';
 import { poolSteps, zscored } from '../../src/rpe/features.js';
 import { DopamineScorer, byChance, byLogProbability, completionStates } from '../../src/study/searchScorers.js';
-import { compareMethods, searchMethods } from '../../src/study/searchResult.js';
+import { compareMethods, discriminationOf, searchMethods } from '../../src/study/searchResult.js';
 import type { Chosen } from '../../src/study/searchResult.js';
 
 const WIDTH = 3;
@@ -97,4 +97,16 @@ test('methods are compared by problem, whatever the seeds', () => {
   expect(comparison?.difference).toMatchObject({ n: 3 });
   expect(comparison?.difference.value).toBeCloseTo(1 / 3, 12); // a better by one, b and c the same
   expect(compareMethods(methods, problems, 'logprob')).toEqual([]);
+});
+
+test('a score that knows the problems alone tells nothing among the answers of one', () => {
+  const problems = ['easy', 'hard', 'never'];
+  const rewards = [[1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]];
+  const level = [[0.9, 0.9, 0.9, 0.9], [0.2, 0.2, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]];
+  const exact = rewards.map((own) => own.map((reward) => reward - 3));
+  const [value, logprob] = discriminationOf([{ rewards, scores: { value: level, 'mean log-probability': exact } }, { rewards, scores: { value: level, 'mean log-probability': exact } }], problems);
+  // 8 right answers, 6 of them easy; 16 wrong ones, 2 of them easy: ties of easy with easy and hard with hard count half
+  expect(value).toMatchObject({ score: 'value', across: { value: (6 * (2 / 2 + 14) + 2 * (6 / 2 + 8)) / (8 * 16), n: 24 }, within: { value: 0.5, n: 2 } });
+  expect(logprob).toMatchObject({ across: { value: 1 }, within: { value: 1, n: 2 } });
+  expect(discriminationOf([{ rewards: [[1, 1]], scores: { value: [[1, 2]], 'mean log-probability': [[1, 2]] } }], ['all right'])[0]).toMatchObject({ across: { value: null }, within: { value: null, n: 0 } });
 });

@@ -36,6 +36,15 @@ function comparisonTable({ comparisons }: SearchResult): Html {
   });
 }
 
+function discriminationTable({ discrimination }: SearchResult): Html {
+  return table({
+    caption: 'AUC of scores over whole answers, right against wrong, with 95 % intervals',
+    head: ['score', 'over all problems', 'answers', 'among the answers of one problem', 'problems with right and wrong ones'],
+    rows: discrimination.map(({ score, across, within }) => [score, withInterval(across, (x) => fixed(x, 2)), String(across.n), withInterval(within, (x) => fixed(x, 2)), String(within.n)]),
+    numbersFrom: 1,
+  });
+}
+
 /** The section on guided search. */
 export function searchSection(search: SearchResult, id: string, notes: readonly string[]): Html {
   const { dopamine, spent } = search;
@@ -45,8 +54,9 @@ export function searchSection(search: SearchResult, id: string, notes: readonly 
 ${notes.length === 0 ? null : html`<p>${notes.map(visibleText).join(' ')}</p>`}
 ${methodTable(search)}
 ${comparisonTable(search)}
+${discriminationTable(search)}
 <p class="how"><strong>How to read this.</strong> At every step ${search.candidates} candidates are drawn and the best ${search.beam === 1 ? 'one stays' : `${search.beam} stay`}. Whole answers are chosen among as many as the tokens of the search by ${visibleText(search.budgetOf)} buy.
-Compare with random choice and with majority at the same cost, not with one answer alone; an interval that contains 0 shows no difference.</p>
+Compare with random choice and with majority at the same cost, not with one answer alone; an interval that contains 0 shows no difference. A score that tells problems apart (the first AUC) but not the answers to one (the second) is good for confidence and useless for a search.</p>
 ${pairs('What this rests on', [
     ['problems', `${search.problems.length} held out, ${search.seeds.length} ${search.seeds.length === 1 ? 'seed' : 'seeds'}`],
     ['steps', `cut by ${visibleText(search.step)}; at most ${search.maxTokens} tokens in all`],
