@@ -65,8 +65,11 @@ export type DopamineEvents = z.infer<typeof neuronEvents>;
 
 const surpriseCell = z.object({
   position: z.enum(['middle', 'last', 'mean']),
-  /** `surprise`: positive against negative surprise; `positive`: positive surprise against expected success; `negative`: negative surprise against expected failure. */
-  contrast: z.enum(['surprise', 'positive', 'negative']),
+  /**
+   * `surprise`: positive against negative surprise; `positive`: positive surprise against expected success; `negative`: negative surprise against expected failure. These three
+   * set low against high V(s_0). At equal V(s_0), success against failure: `low`, `high`.
+   */
+  contrast: z.enum(['surprise', 'positive', 'negative', 'low', 'high']),
   units: z.tuple([count, count]).nullable(),
   /** Neurons with adjusted p < 0.05. */
   significant: count.nullable(),
@@ -138,6 +141,8 @@ export const dopamineSchema = z.object({
     high: z.number().nullable(),
     groups: z.object({ positive: count, negative: count, expectedSuccess: count, expectedFailure: count }),
     cells: z.array(surpriseCell),
+    /** Neurons that, over the mean of the response, differ by V(s_0) at equal outcome and by outcome at equal V(s_0), both as surprise does: higher, or lower, when things go better than expected. */
+    both: z.array(count).optional(),
   }),
   /** Sets of equal size at the best layer: dopamine neurons of both kinds, and value neurons where there is a value probe. */
   overlaps: z.array(overlap),

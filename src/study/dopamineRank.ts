@@ -3,6 +3,7 @@ import { throwIfAborted } from '../native/errors.js';
 import { predictSets } from '../probe/trainer.js';
 import { pruningSets } from '../rank/pruning.js';
 import { order, ranks, weightScores } from '../rank/scores.js';
+import type { Contrast } from '../rpe/surprise.js';
 import { contrast, surpriseGroups } from '../rpe/surprise.js';
 import { correlationEstimate, spearman } from '../stats/correlation.js';
 import { orNull } from '../stats/estimate.js';
@@ -80,12 +81,15 @@ export async function dopaminePruning(best: FittedLayer, items: readonly Dopamin
 }
 
 const POSITIONS = ['middle', 'last', 'mean'] as const;
-const CONTRASTS = { surprise: ['positive', 'negative'], positive: ['positive', 'expectedSuccess'], negative: ['negative', 'expectedFailure'] } as const;
+const CONTRASTS = { surprise: ['positive', 'negative'], positive: ['positive', 'expectedSuccess'], negative: ['negative', 'expectedFailure'], low: ['positive', 'expectedFailure'], high: ['expectedSuccess', 'negative'] } as const;
+/** Which way surprise goes in each of the contrasts: up with good news. */
+const BY_VALUE = { positive: 1, negative: -1 } as const;
+const BY_OUTCOME = { low: 1, high: 1 } as const;
 const SURPRISE_ROWS = 20;
 const SIGNIFICANT = 0.05;
 
 /** Surprise groups by V(s_0) and outcome, and the neurons of one layer that tell them apart; `ranking`: all neurons by the size of the difference of means between positive and
- * negative surprise, over the whole response. Cost: reads every trajectory once; permutations × trajectories × width, nine times. */
+ * negative surprise, over the whole response. Cost: reads every trajectory once; permutations × trajectories × width, fifteen times. */
 export async function dopamineSurprise(data: DopamineData, layer: number, options: { source: Dopamine['surprise']['source']; permutations: number; seed: number; signal?: AbortSignal | undefined }): Promise<{ surprise: Dopamine['surprise']; ranking: number[] }> {
   const known = [...data.trajectories.keys()].filter((i) => data.trajectories[i]?.reward !== null && data.trajectories[i]?.value !== null);
   const trajectories = known.map((i) => data.trajectories[i] as DopamineTrajectory);
@@ -104,10 +108,14 @@ export async function dopamineSurprise(data: DopamineData, layer: number, option
   }
   const clusters = trajectories.map(({ group }) => group);
   let ranking: number[] = [];
+  const means = new Map<string, Contrast>();
   const cells = POSITIONS.flatMap((position) =>
     Object.entries(CONTRASTS).map(([name, [a, b]]): SurpriseCell => {
       throwIfAborted('comparing surprise groups', options.signal);
       const found = contrast(rows[position], data.width, { a: groups[a], b: groups[b], clusters }, options);
+      if (position === 'mean' && found !== null) {
+        means.set(name, found);
+      }
       const ranked = found === null ? [] : [...order(found.difference.map(Math.abs))];
       ranking = position === 'mean' && name === 'surprise' ? ranked : ranking;
       return {
@@ -121,7 +129,14 @@ export async function dopamineSurprise(data: DopamineData, layer: number, option
   );
   const { positive, negative, expectedSuccess, expectedFailure, low, high } = groups;
   const counts = { positive: positive.length, negative: negative.length, expectedSuccess: expectedSuccess.length, expectedFailure: expectedFailure.length };
-  return { surprise: { source: options.source, low: orNull(low), high: orNull(high), groups: counts, cells }, ranking };
+  return { surprise: { source: options.source, low: orNull(low), high: orNull(high), groups: counts, cells, both: surprised(means, data.width) }, ranking };
+}
+
+/** Neurons that differ by V(s_0) and by outcome, each at equal values of the other, in the same direction. */
+function surprised(found: ReadonlyMap<string, Contrast>, width: number): number[] {
+  const way = (neuron: number, signs: Readonly<Record<string, number>>, direction: number): boolean =>
+    Object.entries(signs).some(([name, sign]) => ((found.get(name)?.p[neuron] ?? 1) < SIGNIFICANT) && Math.sign(found.get(name)?.difference[neuron] ?? 0) === sign * direction);
+  return Array.from({ length: width }, (_, neuron) => neuron).filter((neuron) => [1, -1].some((direction) => way(neuron, BY_VALUE, direction) && way(neuron, BY_OUTCOME, direction)));
 }
 
 /** Overlap of every two rankings' first `size` neurons, with the chance of as much between random sets. */

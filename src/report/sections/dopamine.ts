@@ -108,7 +108,7 @@ async function eventFigures({ events, settings }: Dopamine, id: string): Promise
   return options.length === 0 ? html`<p>No averages around events were asked for.</p>` : panels(`${id}-events`, 'Averages around events of the best neurons', options, 0);
 }
 
-const CONTRASTS = { surprise: 'positive against negative surprise', positive: 'positive surprise against expected success', negative: 'negative surprise against expected failure' } as const;
+const CONTRASTS = { surprise: 'positive against negative surprise', positive: 'positive surprise against expected success', negative: 'negative surprise against expected failure', low: 'low V(s₀): success against failure', high: 'high V(s₀): success against failure' } as const;
 const POSITIONS = { middle: 'middle state', last: 'last state', mean: 'mean over the response' } as const;
 
 function surpriseTable({ surprise }: Dopamine): Html {
