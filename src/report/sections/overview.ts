@@ -1,10 +1,11 @@
 /** What comes first: findings in words, one row per data set, and whether the self-test passed. */
 import { PLACE_NAMES, bestBaseline, bestLayer, inputCount, neededInputs, orderedFindings, pruningOf } from '../facts.js';
-import { percent, seconds, shareText, withInterval } from '../format.js';
+import { fixed, percent, seconds, shareText, withInterval } from '../format.js';
 import type { Html } from '../html.js';
 import { html } from '../html.js';
 import { table } from '../parts.js';
 import type { DatasetResult, Place, Study } from '../schema.js';
+import { PLACES } from '../schema.js';
 import { visibleText } from '../text.js';
 
 /** The smallest good set of neurons, in words: "4 of 192 (2.1 %)". */
@@ -15,17 +16,17 @@ export function neededText(dataset: DatasetResult, place: Place): string | undef
   return needed === undefined || all === undefined ? undefined : `${needed.kept} of ${all} (${shareText(needed.kept / all)})`;
 }
 
+const two = (x: number | null): string => fixed(x, 2);
+
 function datasetRow(dataset: DatasetResult, index: number): (string | Html)[] {
   const best = bestLayer(dataset);
   const baseline = bestBaseline(dataset, 'middle');
   return [
     html`<a href="#d${index}">${visibleText(dataset.name)}</a>`,
-    percent(dataset.rollout.accuracy.value),
+    withInterval(dataset.rollout.accuracy, (x) => percent(x, 0)),
     String(best.layer),
-    withInterval(best.auc.s0),
-    withInterval(best.auc.middle),
-    withInterval(best.auc.last),
-    baseline === undefined ? '–' : `${withInterval(baseline.auc.middle)} (${visibleText(baseline.name)})`,
+    ...PLACES.map((place) => withInterval(best.auc[place], two)),
+    baseline === undefined ? '–' : html`${withInterval(baseline.auc.middle, two)}<br>${visibleText(baseline.name)}`,
     neededText(dataset, 'middle') ?? '–',
   ];
 }
