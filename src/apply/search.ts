@@ -85,7 +85,10 @@ export interface SearchOutcome {
   readonly answer: Candidate;
   readonly score: number;
   readonly steps: number;
+  /** As the engine counted; how much comes from the cache depends a little on timing. */
   readonly cost: TokenCost;
+  /** Tokens put through the model by rule ({@link computedByRule}), which the seed determines. */
+  readonly computedByRule: number;
 }
 
 interface Kept {
@@ -99,6 +102,7 @@ interface Lane {
   step: number;
   kept: Kept[];
   cost: TokenCost;
+  byRule: number;
 }
 
 interface Draw {
@@ -155,7 +159,7 @@ class Search {
   async *requests(): AsyncGenerator<SequenceRequest, void, void> {
     for (;;) {
       while (this.#lanes.length < this.#side && this.#next < this.#items.length) {
-        this.#lanes.push({ item: this.#next++, step: 0, kept: [], cost: { sampled: 0, computed: 0, shared: 0 } });
+        this.#lanes.push({ item: this.#next++, step: 0, kept: [], cost: { sampled: 0, computed: 0, shared: 0 }, byRule: 0 });
       }
       if (this.#lanes.length === 0) {
         return;
@@ -197,6 +201,7 @@ class Search {
     const draw = result.label as Draw;
     const { lane, from, number } = draw;
     addCost(lane.cost, result);
+    lane.byRule += computedByRule(result.promptTokens.length, from === undefined && number === 0, result.tokens.length);
     const { maxTokens, step } = this.#options;
     const candidate = candidateOf(result, { item: lane.item, number, step: lane.step, from, maxTokens, stepTokens: step.maxTokens });
     this.#drawn.push({ draw, candidate: result.finishReason === 'stop' && candidate.ended === undefined && this.#isOver(candidate) ? { ...candidate, ended: 'stop' } : candidate });
@@ -224,7 +229,7 @@ class Search {
       lane.step++;
       if (lane.kept.every(({ candidate }) => candidate.ended !== undefined)) {
         const [answer] = lane.kept as [Kept];
-        this.outcomes[lane.item] = { answer: answer.candidate, score: answer.score, steps: lane.step, cost: lane.cost };
+        this.outcomes[lane.item] = { answer: answer.candidate, score: answer.score, steps: lane.step, cost: lane.cost, computedByRule: lane.byRule };
       }
     }
     this.#lanes = this.#lanes.filter((lane) => this.outcomes[lane.item] === undefined);
@@ -308,12 +313,18 @@ export async function drawAnswers(session: Session, items: readonly SearchItem[]
 const COMPUTED_AGAIN = 2;
 const SHORTEST_PREFIX = 16;
 
-/** Tokens put through the model for the first `count` answers of an item whose prompt has `prompt` tokens and is read once, if it is long enough to be shared. */
+/** Tokens put through the model for `sampled` tokens after a prefix: `first` of all reads it, others its last tokens, if it is long enough to be shared. The last sampled token is read by none. */
+export function computedByRule(prefix: number, first: boolean, sampled: number): number {
+  const again = prefix - COMPUTED_AGAIN >= SHORTEST_PREFIX ? COMPUTED_AGAIN : prefix;
+  return (first ? prefix : again) + sampled - 1;
+}
+
+/** Tokens of the first `count` answers of an item whose prompt has `prompt` tokens: {@link computedByRule} of each. */
 export function answersCost(prompt: number, answers: readonly Candidate[], count: number): TokenCost {
   const own = answers.slice(0, count);
-  const again = prompt - COMPUTED_AGAIN >= SHORTEST_PREFIX ? COMPUTED_AGAIN : prompt;
   const sampled = own.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  return { sampled, computed: prompt + again * (own.length - 1) + sampled - own.length, shared: (prompt - again) * (own.length - 1) };
+  const computed = own.reduce((sum, { tokens }, k) => sum + computedByRule(prompt, k === 0, tokens.length), 0);
+  return { sampled, computed, shared: own.length * (prompt - 1) + sampled - computed };
 }
 
 /**

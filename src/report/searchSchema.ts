@@ -68,7 +68,7 @@ export const searchSchema = z.object({
   seeds: z.array(z.number().int()),
   /** Held-out problems, in the order of `rewards`. */
   problems: z.array(z.string()),
-  /** What whole answers may cost: the tokens that this guided search put through the model, problem by problem. */
+  /** What whole answers may cost: the tokens that this guided search puts through the model by rule (docs/search.md), problem by problem. */
   budgetOf: z.string(),
   /** The dopamine probe: its layer, its z-scores, where its errors come from; null when none guided. */
   dopamine: z.object({ layer: z.number().int(), zscore: z.string(), errors: z.string() }).nullable(),

@@ -98,7 +98,7 @@ export async function runSearch(directory: string, settings: SearchSettings, tar
   await makeFolder(join(directory, SEARCH_FOLDER));
   const inputs = {
     stage: 'search',
-    version: 2,
+    version: 3,
     rewardlens: packageVersion(),
     llamaCpp: manifest.llamaCpp,
     how: { ...how, sampling },

@@ -38,6 +38,8 @@ export interface BenchParts {
 interface Piece {
   readonly chosen: Readonly<Record<string, readonly Chosen[]>>;
   readonly run: RunProgress;
+  /** Of a guided search: tokens put through the model, by rule. */
+  readonly budgets?: readonly number[];
   readonly drawn?: DrawnAnswers;
 }
 
@@ -63,10 +65,10 @@ export class Bench {
 
   /** Errors: those of the engine, IO, ABORTED; finished pieces stay. */
   async runSeed(seed: number): Promise<void> {
-    let budgets: number[] | undefined;
+    let budgets: readonly number[] | undefined;
     for (const guide of this.#parts.settings.guides) {
-      const { chosen } = await this.#piece(guide, { seed }, async () => this.#guided(guide, seed));
-      budgets ??= Object.values(chosen)[0]?.map(({ cost }) => cost.computed);
+      const made = await this.#piece(guide, { seed }, async () => this.#guided(guide, seed));
+      budgets ??= made.budgets;
     }
     await this.#piece('answers', { seed, budgets }, async () => this.#whole(seed, budgets ?? []));
     await this.#piece('greedy', {}, async () => this.#greedy());
@@ -97,7 +99,7 @@ export class Bench {
     const { score, capture } = scorer as { score: CandidateScorer; capture: DrawOptions['capture'] };
     const { outcomes, run } = await guidedSearch(this.#session, this.#items, { ...this.#draw(seed, capture, `guided by ${guide}`), candidates: settings.candidates, beam: settings.beam, step: steps, score });
     const chosen = await Promise.all(outcomes.map(async ({ answer, steps: count, cost }, i) => this.#judged(answer, i, { steps: count, cost, answers: 1 })));
-    return { chosen: { [`${GUIDED}${guide}`]: chosen }, run };
+    return { chosen: { [`${GUIDED}${guide}`]: chosen }, run, budgets: outcomes.map(({ computedByRule }) => computedByRule) };
   }
 
   /** Whole answers: the first, the best and the majority of as many as the guided search's tokens buy. */

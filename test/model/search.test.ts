@@ -80,6 +80,16 @@ describe('guidedSearch', () => {
     const texts = async (own: Session, some: readonly SearchItem[]): Promise<number[][]> => (await guidedSearch(own, some, options)).outcomes.map(({ answer }) => [...answer.tokens]);
     const whole = await texts(session, items);
     expect(await texts(session, items)).toEqual(whole);
+    const costs = async (own: Session): Promise<{ byRule: number[]; counted: number }> => {
+      const { outcomes } = await guidedSearch(own, items, options);
+      return { byRule: outcomes.map(({ computedByRule }) => computedByRule), counted: outcomes.reduce((sum, { cost }) => sum + cost.computed, 0) };
+    };
+    await using narrow = model.createSession({ parallel: 2, contextLength: 256, threads: 1 }); // caches are lost: more is computed, what is reckoned is not more
+    const [wide, slow] = [await costs(session), await costs(narrow)];
+    expect(slow.byRule).toEqual(wide.byRule);
+    expect(slow.counted).toBeGreaterThan(wide.counted);
+    const reckoned = wide.byRule.reduce((sum, own) => sum + own, 0);
+    expect(Math.abs(wide.counted - reckoned)).toBeLessThan(0.05 * reckoned);
     await using small = model.createSession({ parallel: 6, contextLength: 256, threads: 1 }); // one item at a time
     expect(await texts(small, items.slice(0, 4))).toEqual(whole.slice(0, 4));
   });
