@@ -161,12 +161,14 @@ async function readArms(session: Session, prepared: PreparedInterplay, arms: rea
     for await (const result of results) {
       const { arm, trajectory } = result.label as Label;
       const reading = byArm.get(arm) as ArmReading;
-      const { predictions, traces } = await reader.read(result, trajectories[trajectory] as ReadTrajectory);
-      reading.predictions.set(predictions, firsts[trajectory]);
+      const own = trajectories[trajectory] as ReadTrajectory;
+      const first = firsts[trajectory] as number;
+      const traces = await reader.read(result, own, reading.predictions.subarray(first, first + own.items.length));
       reading.edited += result.edits.reduce((sum, { changed, shared }) => sum + changed + shared, 0);
       agreement.take(trajectory, arm, traces);
       options.onProgress?.(++finished, arms.length * trajectories.length);
     }
+    await reader.flush();
   } finally {
     await reader.close();
   }
@@ -182,11 +184,16 @@ function* requests(trajectories: readonly ReadTrajectory[], arms: readonly Inter
   }
 }
 
+/** Steps that are given to the probe at once: every call waits for threads that the engine keeps busy. */
+const STEPS_AT_ONCE = 2048;
+
 /** From captured rows to what the probe says of each step, and to the neurons' z-scores. */
 class Reader {
   readonly #dopamine: Dopamine;
   readonly #neurons: readonly number[];
   readonly #trainer: ProbeTrainer;
+  #waiting: { features: Float32Array; into: Float32Array }[] = [];
+  #steps = 0;
 
   constructor(dopamine: Dopamine, probe: TrainedProbe, neurons: readonly number[], threads: number) {
     this.#dopamine = dopamine;
@@ -194,15 +201,28 @@ class Reader {
     this.#trainer = predictor({ width: probe.mean.length, layers: [probe.layer] }, [probe], threads);
   }
 
-  async read({ activations }: GenerateResult, { promptLength, items, steps }: ReadTrajectory): Promise<{ predictions: Float32Array; traces: Float32Array[] }> {
+  /** Returns the neurons' traces; what the probe says is written `into` the array, one number per step, by the next {@link flush} at the latest. */
+  async read({ activations }: GenerateResult, { promptLength, items, steps }: ReadTrajectory, into: Float32Array): Promise<Float32Array[]> {
     const { site, zscore } = this.#dopamine.settings;
     const rows = (activations as NonNullable<typeof activations>).get(site as Site, this.#dopamine.bestLayer);
     const [, width] = rows.shape as [number, number];
     // s_0 is the row of the last prompt token
     const scores = zscored(rows.data.slice((promptLength - 1) * width), width, zscore);
-    const features = poolSteps(scores, width, items.map(({ step }) => steps[step] as DopamineStep));
-    const traces = this.#neurons.map((neuron) => Float32Array.from({ length: scores.length / width }, (_, s) => scores[s * width + neuron] as number));
-    return { predictions: await this.#trainer.predict(features, items.length), traces };
+    this.#waiting.push({ features: poolSteps(scores, width, items.map(({ step }) => steps[step] as DopamineStep)), into });
+    this.#steps += items.length;
+    if (this.#steps >= STEPS_AT_ONCE) {
+      await this.flush();
+    }
+    return this.#neurons.map((neuron) => Float32Array.from({ length: scores.length / width }, (_, s) => scores[s * width + neuron] as number));
+  }
+
+  async flush(): Promise<void> {
+    const waiting = this.#waiting.splice(0);
+    const features = new Float32Array(waiting.reduce((sum, own) => sum + own.features.length, 0));
+    waiting.reduce((at, own) => (features.set(own.features, at), at + own.features.length), 0);
+    const predictions = this.#steps === 0 ? new Float32Array() : await this.#trainer.predict(features, this.#steps);
+    waiting.reduce((at, { into }) => (into.set(predictions.subarray(at, at + into.length)), at + into.length), 0);
+    this.#steps = 0;
   }
 
   async close(): Promise<void> {
