@@ -1,4 +1,4 @@
-/** Reads `study.json` and `ablate.json`. */
+/** Reads `study.json`, `ablate.json` and the results of other commands. */
 import type { z } from 'zod';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
 import type { Ablation } from './ablationSchema.js';
@@ -32,7 +32,7 @@ function checkExample(example: ExampleTrajectory, where: string): void {
 }
 
 /** Refuses a file of another version before its fields are looked at: they would be missed one by one. Errors: INVALID_ARGUMENT. */
-function checkVersion(json: unknown, name: string, { format, version, again }: { format: string; version: number; again: string }): void {
+function checkVersion(json: unknown, name: string, { format, version, again }: ResultFormat): void {
   const found = json as { format?: unknown; version?: unknown } | null;
   if (found?.format === format && typeof found.version === 'number' && found.version !== version) {
     const advice = found.version < version ? `it was written by an older rewardlens; ${again}` : 'it was written by a newer rewardlens';
@@ -52,10 +52,22 @@ function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
   return parsed.data;
 }
 
+/** What a file of results says of itself, and what to do about one of another version. */
+export interface ResultFormat {
+  readonly format: string;
+  readonly version: number;
+  readonly again: string;
+}
+
+/** Checks that `json` is a result of this format and version; `name` (a file) begins every message. Errors: INVALID_ARGUMENT naming the path, what was expected and what came. */
+export function parseResult<T>(schema: z.ZodType<T>, json: unknown, name: string, format: ResultFormat): T {
+  checkVersion(json, name, format);
+  return parseWith(schema, json, name);
+}
+
 /** Checks that `json` is the contents of an `ablate.json` of this version; `name` (a file) begins every message. Errors: INVALID_ARGUMENT. */
 export function parseAblation(json: unknown, name: string): Ablation {
-  checkVersion(json, name, { format: ABLATION_FORMAT, version: ABLATION_VERSION, again: 'run `rewardlens ablate` again with the same folder, what its ledger has is kept' });
-  return parseWith(ablationSchema, json, name);
+  return parseResult(ablationSchema, json, name, { format: ABLATION_FORMAT, version: ABLATION_VERSION, again: 'run `rewardlens ablate` again with the same folder, what its ledger has is kept' });
 }
 
 /**

@@ -1,13 +1,14 @@
 /** dopamine.json and dopamine.safetensors: the result and its probes, kept and read together. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RewardLensError, invalidArgument } from '../native/errors.js';
+import { RewardLensError } from '../native/errors.js';
+import { parseResult } from '../report/parse.js';
 import type { TrainedProbe } from '../probe/train.js';
 import { writeJson } from '../rollout/folder.js';
 import { FILES } from '../store/format.js';
 import { parseJson } from '../util/json.js';
 import type { Dopamine } from '../report/dopamineSchema.js';
-import { DOPAMINE_FILE, dopamineSchema } from '../report/dopamineSchema.js';
+import { DOPAMINE_FILE, DOPAMINE_FORMAT, DOPAMINE_VERSION, dopamineSchema } from '../report/dopamineSchema.js';
 import { DOPAMINE_PROBES } from './dopamineProbe.js';
 import { loadProbes, saveProbes } from './probeFiles.js';
 import { fileHash } from './stage.js';
@@ -34,18 +35,15 @@ export async function readDopamine(directory: string): Promise<{ result: Dopamin
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new RewardLensError('IO', `'${directory}' has no dopamine neurons; run \`rewardlens dopamine ${directory}\``, { cause, details: { directory } });
   });
-  const parsed = dopamineSchema.safeParse(parseJson(text, path));
-  if (!parsed.success) {
-    throw invalidArgument(`${path}: ${parsed.error.issues[0]?.path.join('.') ?? ''}`, parsed.error.issues[0]?.message ?? 'a result of dopamine', text.slice(0, 80));
-  }
+  const result = parseResult(dopamineSchema, parseJson(text, path), path, { format: DOPAMINE_FORMAT, version: DOPAMINE_VERSION, again: `run \`rewardlens dopamine ${directory}\` again` });
   const [trajectories, probes] = [await fileHash(join(directory, FILES.trajectories)), join(directory, DOPAMINE_PROBES_FILE)];
-  if (trajectories !== parsed.data.trajectoriesSha256 || (await fileHash(probes)) !== parsed.data.probesSha256) {
+  if (trajectories !== result.trajectoriesSha256 || (await fileHash(probes)) !== result.probesSha256) {
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or dopamine probes in '${directory}' are not those of '${DOPAMINE_FILE}'; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
   }
-  const { valuesSha256 } = parsed.data;
+  const { valuesSha256 } = result;
   if (valuesSha256 !== undefined && valuesSha256 !== (await fileHash(join(directory, VALUES_FILES.trajectories)))) {
     throw new RewardLensError('INVALID_ARGUMENT', `the values in '${directory}' are not those that '${DOPAMINE_FILE}' was made from; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
   }
   const probe = (await loadProbes(probes)).find(({ name }) => name === DOPAMINE_PROBES.main);
-  return { result: parsed.data, probe: probe as TrainedProbe };
+  return { result, probe: probe as TrainedProbe };
 }

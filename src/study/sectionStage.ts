@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { RewardLensError, invalidArgument } from '../native/errors.js';
+import { RewardLensError } from '../native/errors.js';
+import { parseResult } from '../report/parse.js';
 import { CONFIDENCE_VERSION, confidenceSchema } from '../report/confidenceSchema.js';
 import { DOPAMINE_FILE, DOPAMINE_VERSION, dopamineSchema } from '../report/dopamineSchema.js';
 import { INTERPLAY_FILE, INTERPLAY_VERSION, interplaySchema } from '../report/interplaySchema.js';
@@ -105,11 +106,8 @@ async function readResult(directory: string, name: SectionName): Promise<unknown
   if (text === undefined) {
     return undefined;
   }
-  const parsed = RESULTS[name].schema.safeParse(parseJson(text, path));
-  if (!parsed.success) {
-    throw invalidArgument(`${path}: ${parsed.error.issues[0]?.path.join('.') ?? ''}`, parsed.error.issues[0]?.message ?? `a result of ${name}`, text.slice(0, 80));
-  }
-  return parsed.data;
+  const { schema, version } = RESULTS[name];
+  return parseResult<unknown>(schema, parseJson(text, path), path, { format: `rewardlens.${name}`, version, again: `run \`rewardlens ${name}\` again` });
 }
 
 /**

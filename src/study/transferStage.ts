@@ -1,9 +1,9 @@
 /** Comparison of a study's data sets with each other, as `rewardlens transfer` makes it of their folders. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalidArgument } from '../native/errors.js';
+import { parseResult } from '../report/parse.js';
 import type { Transfer } from '../report/transferSchema.js';
-import { TRANSFER_VERSION, transferSchema } from '../report/transferSchema.js';
+import { TRANSFER_FORMAT, TRANSFER_VERSION, transferSchema } from '../report/transferSchema.js';
 import { writeJson } from '../rollout/folder.js';
 import { FILES } from '../store/format.js';
 import { parseJson } from '../util/json.js';
@@ -36,10 +36,7 @@ export async function readTransfer(directory: string): Promise<Transfer | null> 
   if (text === undefined) {
     return null;
   }
-  const parsed = transferSchema.safeParse(parseJson(text, path));
-  if (!parsed.success) {
-    throw invalidArgument(`${path}: ${parsed.error.issues[0]?.path.join('.') ?? ''}`, parsed.error.issues[0]?.message ?? 'a result of transfer', text.slice(0, 80));
-  }
-  const current = await Promise.all(parsed.data.folders.map(async (folder) => (await fileHash(join(folder.directory, FILES.trajectories))) === folder.trajectoriesSha256));
-  return current.every(Boolean) ? parsed.data : null;
+  const transfer = parseResult(transferSchema, parseJson(text, path), path, { format: TRANSFER_FORMAT, version: TRANSFER_VERSION, again: 'run `rewardlens transfer` again' });
+  const current = await Promise.all(transfer.folders.map(async (folder) => (await fileHash(join(folder.directory, FILES.trajectories))) === folder.trajectoriesSha256));
+  return current.every(Boolean) ? transfer : null;
 }

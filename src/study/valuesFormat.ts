@@ -2,9 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { RewardLensError, invalidArgument } from '../native/errors.js';
+import { RewardLensError } from '../native/errors.js';
+import { parseResult } from '../report/parse.js';
 import type { Values } from '../report/valuesSchema.js';
-import { valuesSchema } from '../report/valuesSchema.js';
+import { VALUES_FORMAT, VALUES_VERSION, valuesSchema } from '../report/valuesSchema.js';
 import { openLine, readLines } from '../store/journal.js';
 import { parseJson } from '../util/json.js';
 import { fileHash } from './stage.js';
@@ -48,10 +49,7 @@ export async function readValues(directory: string): Promise<{ summary: Values; 
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new RewardLensError('IO', `'${directory}' has no values of its states; run \`rewardlens values ${directory}\``, { cause, details: { directory } });
   });
-  const summary = valuesSchema.safeParse(parseJson(text, path));
-  if (!summary.success) {
-    throw invalidArgument(`${path}: ${summary.error.issues[0]?.path.join('.') ?? ''}`, summary.error.issues[0]?.message ?? 'a result of values', text.slice(0, 80));
-  }
+  const summary = parseResult(valuesSchema, parseJson(text, path), path, { format: VALUES_FORMAT, version: VALUES_VERSION, again: again(directory) });
   const trajectories: TrajectoryValues[] = [];
   const lines = join(directory, VALUES_FILES.trajectories);
   for await (const line of readLines(lines)) {
@@ -63,8 +61,8 @@ export async function readValues(directory: string): Promise<{ summary: Values; 
     }
     trajectories.push(parsed.data);
   }
-  await requireLines(directory, summary.data, trajectories.length);
-  return { summary: summary.data, trajectories };
+  await requireLines(directory, summary, trajectories.length);
+  return { summary, trajectories };
 }
 
 async function requireLines(directory: string, { counts, linesSha256 }: Values, found: number): Promise<void> {

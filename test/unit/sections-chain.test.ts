@@ -78,6 +78,17 @@ test('dopamine neurons are not read beside other values than theirs', async () =
   await expect(readDopamine(directory)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(`run \`rewardlens dopamine ${directory}\` again`) });
 });
 
+test('a result of another version, or with a wrong field, says which and what to run', async () => {
+  await write('interplay.json', { ...interplay, version: 1 });
+  await expect(readSections(directory)).rejects.toThrow('interplay.json: version: expected 2, got 1: it was written by an older rewardlens; run `rewardlens interplay` again');
+  await write('interplay.json', { ...interplay, layer: 'two' });
+  await expect(readSections(directory)).rejects.toThrow(`interplay.json: layer: expected a number, got "two"`);
+  await write('values.json', { ...values, counts: null });
+  await expect(readValues(directory)).rejects.toThrow('values.json: counts: expected an object, got null');
+  await write('dopamine.json', { ...dopamine, version: 9 });
+  await expect(readDopamine(directory)).rejects.toThrow('dopamine.json: version: expected 1, got 9: it was written by a newer rewardlens');
+});
+
 test('no neurons, no averages', async () => {
   const { data } = plantedDopamine({ width: 4, trajectories: 9, scales: [1], seed: 1 });
   expect(await dopamineEvents(data, { index: 0 } as FittedLayer, itemsOf(data), [], { mode: 'running', threshold: 0, seed: 1, radius: 2 })).toEqual([]);
