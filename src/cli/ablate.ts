@@ -64,7 +64,7 @@ export const ablateCommand: Command = {
     ...RUN_OPTIONS,
     ...STATISTICS_OPTIONS,
     ...DATASET_OPTIONS,
-    'held-out': { type: 'boolean', group: 'Data set:', describe: "only problems that the folder's probes never saw: for the data set of the rollout, whose other problems chose the neurons" },
+    'held-out': { type: 'boolean', group: 'Data set:', describe: "only problems that the folder's probes never saw: for the data set of the rollout, whose other problems chose the neurons; --limit then counts these" },
     ...SAMPLING_OPTIONS,
     output: { alias: 'o', type: 'string', group: 'Output:', describe: 'folder; pairs of arm and item in its ledger are not run again' },
     ...MODEL_OPTIONS,
@@ -105,7 +105,9 @@ export const ablateCommand: Command = {
 
 async function run(flags: AblateFlags, io: Io): Promise<void> {
   const neutral = await readNeutralText(flags.neutral);
-  const dataset = await openDataset(flags.source, io.signal);
+  const { limit, ...unlimited } = flags.source;
+  const source = flags.heldOutFrom === undefined ? flags.source : unlimited; // --limit is then of the problems that are held out
+  const dataset = await openDataset(source, io.signal);
   const names = distinctNames(flags.models);
   for (const path of flags.models) {
     await checkModelFile(path, { isolate: false, signal: io.signal }); // the last one's name may be wrong: not after hours with the first
@@ -114,8 +116,8 @@ async function run(flags: AblateFlags, io: Io): Promise<void> {
   let facts: SweepFacts | undefined;
   for (const [m, path] of flags.models.entries()) {
     await using model = await openModel({ ...flags.model, path }, io);
-    const whole = await prepareDataset(model, dataset, flags.source);
-    const prepared = flags.heldOutFrom === undefined ? whole : (await heldOutPart(flags.heldOutFrom, whole)).part;
+    const whole = await prepareDataset(model, dataset, source);
+    const prepared = flags.heldOutFrom === undefined ? whole : (await heldOutPart(flags.heldOutFrom, whole, limit)).part;
     const plan = await planArms(flags.from, flags.grid, { files: model.files, ...model.info }, { threads: flags.session.threads ?? 0, signal: io.signal });
     const notes = [...plan.notes, ...(await chosenBy(flags, prepared))];
     facts ??= { prepared, grid: plan.grid, settings: flags.settings, notes };

@@ -8,7 +8,7 @@ import type { PowerQuestion } from '../stats/power.js';
 import { planPower } from '../stats/power.js';
 import type { OptionTable } from './argv.js';
 import type { Io } from './command.js';
-import { UsageError } from './errors.js';
+import { UsageError, asUsage } from './errors.js';
 import type { Flags } from './flags.js';
 
 const STATISTICS = 'Statistics:';
@@ -46,7 +46,7 @@ const count = (value: number | null): string => (value === null ? 'above a milli
 
 /** Prints the plan. Errors: INVALID_ARGUMENT. */
 export function printPower(question: PowerQuestion, io: Io): void {
-  const table = planPower(question);
+  const table = asUsage(() => planPower(question));
   if (io.json) {
     io.line({ summary: { ...question, ...table } });
     return;

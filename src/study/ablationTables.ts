@@ -62,6 +62,7 @@ interface ArmRow extends OfArm {
 const ARM_COLUMNS: readonly ColumnOf<ArmRow>[] = [
   ...WHICH_ARM,
   ['neurons', 'INT32', ({ arm }) => arm.neurons.length],
+  ['neuron_ids', 'STRING', ({ arm }) => JSON.stringify(arm.neurons)],
   ['status', 'STRING', ({ arm }) => arm.status],
   ['items', 'INT32', ({ arm }) => arm.items],
   ['accuracy', 'DOUBLE', ({ arm }) => arm.accuracy.value],

@@ -77,6 +77,6 @@ describe('tables', () => {
     const table = (await read(ARMS_TABLE)).rows;
     expect(table).toHaveLength(3);
     expect(table[0]).toMatchObject({ arm: 'base', accuracy: 1, p: null, control: null });
-    expect(table[1]).toMatchObject({ arm: 'top', accuracy: 0, change: -1, only_base: 2, neurons: 2, p: 0.5, p_holm: 0.5, unparsable: 1, control: 'matched', control_draws: 1, rank_p: 0.5 });
+    expect(table[1]).toMatchObject({ arm: 'top', accuracy: 0, change: -1, only_base: 2, neurons: 2, neuron_ids: '[4,9]', p: 0.5, p_holm: 0.5, unparsable: 1, control: 'matched', control_draws: 1, rank_p: 0.5 });
   });
 });

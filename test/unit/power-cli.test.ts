@@ -36,6 +36,7 @@ describe('ablate --power', () => {
   test.each([
     ['--power --items 100', '--power: expected --items N and --accuracy P beside it'],
     ['--power --items 100 --accuracy 1.5', '--accuracy: expected a number in 0..1'],
+    ['--power --items 100 --accuracy 1', 'accuracy: expected a number between 0 and 1, got 1'],
     ['--accuracy 0.5', '--accuracy: expected --power beside it'],
   ])('%s is refused', async (line, message) => {
     const refused = ablate(line);
