@@ -56,6 +56,7 @@ const { samples: _samples, site: _site, layers: _layers, positions: _positions, 
 /** Runs a sweep of ablations. */
 export const ablateCommand: Command = {
   name: 'ablate',
+  resumes: true,
   describe: 'Take the top neurons of a probed rollout away, beside matched controls, and compare accuracy paired by item. Resumes.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes: where the ranking comes from; not needed for --neurons with random controls' }],
   options: {

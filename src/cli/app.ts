@@ -148,7 +148,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
   const beforeRest = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   const verbose = beforeRest.some((word) => word === '-v' || word === '--verbose');
   const json = beforeRest.includes('--json');
-  const command = argv.find((word) => COMMANDS.some(({ name }) => name === word));
+  const command = COMMANDS.find(({ name }) => name === argv.find((word) => COMMANDS.some((own) => own.name === word)));
   let io: Io | undefined;
   const interrupt = listenForInterrupt(() => {
     io?.progress.stop();
@@ -168,7 +168,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
     if (json) {
       process.stdout.write(`${JSON.stringify(errorToJson(error))}\n`);
     }
-    process.stderr.write(`${errorToText(error, { command, verbose })}\n`);
+    process.stderr.write(`${errorToText(error, { command: command?.name, verbose, resumes: command?.resumes })}\n`);
     return interrupt.exitCode() ?? (error instanceof UsageError ? EXIT.usage : EXIT.failure);
   } finally {
     io?.progress.stop();

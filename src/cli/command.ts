@@ -28,6 +28,8 @@ export interface Command {
   readonly describe: string;
   /** Words after the command that are not flags, in order; read like flags, by name. `many`: the last one takes all that follow. */
   readonly positionals?: readonly { readonly name: string; readonly describe: string; readonly many?: boolean }[];
+  /** The same command line goes on where an interrupted one stopped. */
+  readonly resumes?: boolean;
   readonly options: OptionTable;
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   prepare(flags: Flags): (io: Io) => Promise<void>;

@@ -21,6 +21,7 @@ const NO = 'No';
 /** Compares ways to be confident. */
 export const confidenceCommand: Command = {
   name: 'confidence',
+  resumes: true,
   describe: 'How well V(s_0) from a few neurons tells right answers from wrong ones before the first word, beside what else is in use. Resumes.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {

@@ -27,13 +27,15 @@ export function errorToJson(error: unknown): { error: Record<string, unknown> } 
   return { error: { code: error instanceof UsageError ? 'USAGE' : 'INTERNAL', message } };
 }
 
-/** An error as text for stderr. With `verbose`: its code, stack and causes. */
-export function errorToText(error: unknown, options: { command: string | undefined; verbose: boolean }): string {
+/** An error as text for stderr. With `verbose`: its code, stack and causes. `resumes`: see {@link Command}. */
+export function errorToText(error: unknown, options: { command: string | undefined; verbose: boolean; resumes?: boolean | undefined }): string {
   const program = options.command === undefined ? 'rewardlens' : `rewardlens ${options.command}`;
   const message = error instanceof Error ? error.message : String(error);
   const lines = [`${program}: ${message}`];
   if (error instanceof UsageError) {
     lines.push(`Try '${program} --help'.`);
+  } else if (options.resumes === true && error instanceof RewardLensError && error.code === 'ABORTED') {
+    lines.push('The same command goes on where it stopped.');
   } else if (!options.verbose && !(error instanceof RewardLensError)) {
     lines.push('This is a bug in rewardlens; --verbose shows where.');
   }

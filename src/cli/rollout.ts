@@ -22,6 +22,7 @@ interface RolloutFlags {
 /** Samples and judges a data set. */
 export const rolloutCommand: Command = {
   name: 'rollout',
+  resumes: true,
   describe: 'Sample a data set, judge the answers, store trajectories and activations. Resumes where it stopped.',
   options: {
     ...DATASET_OPTIONS,

@@ -19,6 +19,7 @@ const D = SEARCH_DEFAULTS;
 /** Searches answers. */
 export const searchCommand: Command = {
   name: 'search',
+  resumes: true,
   describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost. Resumes.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {

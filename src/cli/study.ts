@@ -21,6 +21,7 @@ import { transferTables } from './transfer.js';
 /** Rollout, probes, ranking, ablation, report. */
 export const studyCommand: Command = {
   name: 'study',
+  resumes: true,
   describe: 'Find value neurons: rollout, probes, ranking, pruning, ablation and report, for one or several data sets. Resumes.',
   options: {
     ...DATASET_OPTIONS,

@@ -61,6 +61,7 @@ interface ValuesFlags {
 /** Values of states by Monte-Carlo. */
 export const valuesCommand: Command = {
   name: 'values',
+  resumes: true,
   describe: 'Value the state in front of every step of a rollout by continuing it, beside the value probe. Resumes.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout`' }],
   options: { ...VALUES_OPTIONS, ...MODEL_OPTIONS, ...SESSION_OPTIONS },

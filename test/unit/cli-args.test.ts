@@ -135,6 +135,10 @@ describe('errors in print', () => {
 
   test('one line; the stack only when asked for', () => {
     expect(errorToText(error, { command: 'info', verbose: false })).toBe('rewardlens info: no such file');
+    const stopped = new RewardLensError('ABORTED', 'the run was aborted');
+    expect(errorToText(stopped, { command: 'study', verbose: false, resumes: true })).toBe('rewardlens study: the run was aborted\nThe same command goes on where it stopped.');
+    expect(errorToText(stopped, { command: 'capture', verbose: false })).toBe('rewardlens capture: the run was aborted');
+    expect(errorToText(error, { command: 'study', verbose: false, resumes: true })).toBe('rewardlens study: no such file');
     const verbose = errorToText(error, { command: undefined, verbose: true });
     expect(verbose).toMatch(/^rewardlens: no such file\n.*at /s);
     expect(verbose).toContain('caused by Error: inner');
