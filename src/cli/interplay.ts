@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { ArmGrid } from '../study/armPlan.js';
 import { planArms } from '../study/armPlan.js';
-import { interplayArms } from '../study/interplayArms.js';
+import { earlierLayers, interplayArms } from '../study/interplayArms.js';
 import type { SessionOptions } from '../model/session.js';
 import { resolveLayers } from '../model/sites.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from '../study/interplay.js';
@@ -48,19 +48,19 @@ export const interplayCommand: Command = {
   },
 };
 
-async function run({ directory, model: modelFlags, session: given, grid }: { directory: string; model: ModelFlags; session: SessionOptions; grid: ArmGrid }, io: Io): Promise<void> {
+async function run({ directory, model: modelFlags, session: sessionFlags, grid }: { directory: string; model: ModelFlags; session: SessionOptions; grid: ArmGrid }, io: Io): Promise<void> {
   await requireFolder(directory);
   await using model = await openModel(modelFlags, io);
   const prepared = await prepareInterplay(model, directory, io.signal);
-  const { bestLayer } = prepared.dopamine;
-  const layers = asUsage(() => resolveLayers(grid.layers, model.info.layerCount, '--layers')).filter((layer) => layer < bestLayer);
+  const given = grid.layers;
+  const layers = earlierLayers({ ...grid, layers: given === 'all' ? given : asUsage(() => resolveLayers(given, model.info.layerCount, '--layers')) }, prepared);
   if (layers.length === 0) {
-    throw new UsageError(`--layers: expected layers below ${bestLayer}, the dopamine probe's, got ${grid.layers === 'all' ? 'all' : grid.layers.join(',')}`);
+    throw new UsageError(`--layers: expected layers below ${prepared.dopamine.bestLayer}, the dopamine probe's, got ${given === 'all' ? 'all' : given.join(',')}`);
   }
-  const threads = given.threads ?? availableParallelism();
+  const threads = sessionFlags.threads ?? availableParallelism();
   const plan = await planArms(directory, { ...grid, layers }, { files: model.files, layerCount: model.info.layerCount, dModel: model.info.dModel }, workOptions({ threads }, io));
   io.progress.stop();
-  await using session = openInterplaySession(model, prepared, given);
+  await using session = openInterplaySession(model, prepared, sessionFlags);
   const arms = interplayArms(plan.arms, 'both').length;
   io.summary(`${plural(arms, 'arm')} × ${prepared.trajectories.length} held-out trajectories`);
   io.progress.start('reading', arms * prepared.trajectories.length);

@@ -111,7 +111,8 @@ function checkGrid(directory: string | undefined, { groups, kinds, list }: ArmGr
 
 const isFlat = (list: NonNullable<ArmGrid['list']>): list is readonly number[] => Array.isArray(list);
 
-function listedLayers({ list }: ArmGrid): number[] | undefined {
+/** Layers of lists given layer by layer. */
+export function listedLayers({ list }: Pick<ArmGrid, 'list'>): number[] | undefined {
   return list === undefined || isFlat(list) ? undefined : Object.keys(list).map(Number);
 }
 

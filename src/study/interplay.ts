@@ -44,6 +44,8 @@ export interface PreparedInterplay {
   readonly directory: string;
   readonly dopamine: Dopamine;
   readonly probe: TrainedProbe;
+  /** Of the folder's states. */
+  readonly layers: readonly number[];
   readonly trajectories: readonly ReadTrajectory[];
 }
 
@@ -62,7 +64,7 @@ export async function prepareInterplay(model: Model, directory: string, signal?:
   await using store = await ActivationStore.open(directory);
   const { data } = await dopamineData(store, dopamine.settings.site, dopamine.settings.error);
   const records = new Map((await readRecords(directory)).map((record) => [`${record.sample}/${record.problem}`, record]));
-  return { directory, dopamine, probe, trajectories: readTrajectories(model, data, records) };
+  return { directory, dopamine, probe, layers: data.layers, trajectories: readTrajectories(model, data, records) };
 }
 
 function readTrajectories(model: Model, data: DopamineData, records: ReadonlyMap<string, Parameters<typeof promptTokens>[1] & { tokens: readonly number[] }>): ReadTrajectory[] {

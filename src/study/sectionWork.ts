@@ -10,6 +10,7 @@ import type { ConfidenceModel, ConfidenceSettings } from './confidence.js';
 import { runConfidence } from './confidence.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from './dopamine.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from './interplay.js';
+import { earlierLayers } from './interplayArms.js';
 import type { WorkOptions } from './options.js';
 import type { SearchSettings } from './search.js';
 import { SEARCH_DEFAULTS, runSearch } from './search.js';
@@ -102,7 +103,7 @@ async function makeInterplay({ directory, dataset, probe }: SweptWork, { choice,
   const model = await open();
   const prepared = await prepareInterplay(model, directory, options.signal);
   const grid: ArmGrid & { layers: readonly number[] } = {
-    layers: Array.from({ length: prepared.dopamine.bestLayer }, (_, layer) => layer),
+    layers: earlierLayers({ layers: 'all' }, prepared),
     shares: INTERPLAY_SHARES,
     kinds: ['zero'],
     positions: ['all'],

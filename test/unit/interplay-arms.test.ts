@@ -2,7 +2,7 @@
 import { expect, test } from '@jest/globals';
 import { BASE_ARM, makeArm } from '../../src/ablate/arms.js';
 import type { Arm, ArmRole } from '../../src/ablate/arms.js';
-import { interplayArms } from '../../src/study/interplayArms.js';
+import { earlierLayers, interplayArms } from '../../src/study/interplayArms.js';
 
 const arm = (role: ArmRole, draw: number, layer: number, neurons: number[], share = 0.1): Arm =>
   makeArm({ role, group: role === 'set' ? 'top' : 'random', draw, site: 'residPost', layer, share, kind: 'zero', positions: 'all', neurons });
@@ -20,6 +20,28 @@ test('the same set or draw of every layer goes together, what a layer lacks does
   const both = interplayArms(ARMS, 'both').map(({ name }) => name);
   expect(both).toHaveLength(ARMS.length + 2);
   expect(new Set(both).size).toBe(both.length);
+});
+
+test('lists of different length in every layer go together, beside their draws', () => {
+  const listed = [
+    BASE_ARM,
+    ...[[1, [4, 9], 0.2], [3, [7], 0.1]].flatMap(([layer, neurons, share]) => [
+      { ...arm('set', 0, layer as number, neurons as number[], share as number), group: 'list' },
+      arm('control', 0, layer as number, neurons as number[], share as number),
+    ]),
+  ];
+  expect(interplayArms(listed, 'together').slice(1).map(({ name, layers, neurons }) => ({ name, layers, neurons }))).toEqual([
+    { name: 'list-15%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [7]] },
+    { name: 'random#0-15%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [7]] },
+  ]);
+});
+
+test('layers are those asked for, else those of the lists, else those of the folder, all below the dopamine probe', () => {
+  const folder = { layers: [1, 3, 5], dopamine: { bestLayer: 5 } };
+  expect(earlierLayers({ layers: 'all' }, folder)).toEqual([1, 3]);
+  expect(earlierLayers({ layers: 'all', list: [7] }, folder)).toEqual([1, 3]);
+  expect(earlierLayers({ layers: 'all', list: { 3: [7], 5: [1] } }, folder)).toEqual([3]);
+  expect(earlierLayers({ layers: [0, 1, 5], list: { 3: [7] } }, folder)).toEqual([0, 1]);
 });
 
 test('a single layer is together what it is by itself', () => {
