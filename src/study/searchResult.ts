@@ -2,6 +2,7 @@
 import type { TokenCost } from '../apply/search.js';
 import type { SearchComparison, SearchDiscrimination, SearchMethod, SearchResult } from '../report/searchSchema.js';
 import { auc, aucEstimate } from '../stats/auc.js';
+import type { Estimate } from '../stats/estimate.js';
 import { mean } from '../stats/moments.js';
 import { holm } from '../stats/multiple.js';
 import { accuracyChange, signFlipPValue } from '../stats/paired.js';
@@ -32,6 +33,11 @@ function flat(method: Pick<SearchMethod, 'rewards'>, problems: readonly string[]
   return { rewards: method.rewards.flat(), items: method.rewards.flatMap(() => problems) };
 }
 
+/** A change from 0 as what it came to: a change may be negative, an accuracy or AUC not. */
+function shareOf({ value, low, high, n }: Estimate): Estimate {
+  return { value, low: low === null ? null : Math.max(0, low), high, n };
+}
+
 /** Numbers of every method. `chosen`: by method, [seeds][problems]. */
 export function searchMethods(chosen: ReadonlyMap<string, readonly (readonly Chosen[])[]>, problems: readonly string[]): SearchMethod[] {
   return [...chosen].map(([name, seeds]): SearchMethod => {
@@ -39,11 +45,10 @@ export function searchMethods(chosen: ReadonlyMap<string, readonly (readonly Cho
     const average = (pick: (own: Chosen) => number): number => mean(all.map(pick));
     const rewards = seeds.map((own) => own.map(({ reward }) => reward));
     const entries = flat({ rewards }, problems);
-    const { value, low, high, n } = accuracyChange(entries.rewards.map(() => 0), entries.rewards, entries.items);
     return {
       name,
       kind: name.startsWith(GUIDED) ? 'guided' : 'answers',
-      accuracy: { value, low: low === null ? null : Math.max(0, low), high, n }, // a change may be negative, an accuracy not
+      accuracy: shareOf(accuracyChange(entries.rewards.map(() => 0), entries.rewards, entries.items)),
       unknown: all.filter(({ unknown }) => unknown).length,
       answers: average(({ answers }) => answers),
       length: average(({ length }) => length),
@@ -80,7 +85,7 @@ export function discriminationOf(seeds: readonly DrawnAnswers[], problems: reado
       const value = auc(own, rewards[i] ?? []);
       return Number.isNaN(value) ? [] : [value];
     });
-    const within = both.length === 0 ? { value: null, low: null, high: null, n: 0 } : accuracyChange(both.map(() => 0), both);
+    const within = both.length === 0 ? { value: null, low: null, high: null, n: 0 } : shareOf(accuracyChange(both.map(() => 0), both));
     return { score, across, within };
   });
 }

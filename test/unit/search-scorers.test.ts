@@ -109,4 +109,9 @@ test('a score that knows the problems alone tells nothing among the answers of o
   expect(value).toMatchObject({ score: 'value', across: { value: (6 * (2 / 2 + 14) + 2 * (6 / 2 + 8)) / (8 * 16), n: 24 }, within: { value: 0.5, n: 2 } });
   expect(logprob).toMatchObject({ across: { value: 1 }, within: { value: 1, n: 2 } });
   expect(discriminationOf([{ rewards: [[1, 1]], scores: { value: [[1, 2]], 'mean log-probability': [[1, 2]] } }], ['all right'])[0]).toMatchObject({ across: { value: null }, within: { value: null, n: 0 } });
+  for (const scores of [[1, 2], [2, 1], [1, 1]]) {
+    const [few] = discriminationOf([{ rewards: [[0, 1]], scores: { value: [scores], 'mean log-probability': [scores] } }], ['one problem']);
+    expect(few?.within.low).toBe(0); // wide, but still of an AUC
+    expect(few?.within.high).toBeLessThanOrEqual(1);
+  }
 });
