@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 export const VALUES_FORMAT = 'rewardlens.values';
-export const VALUES_VERSION = 1;
+export const VALUES_VERSION = 2;
 
 const count = z.int().min(0);
 const estimate = z.object({ value: z.number().nullable(), low: z.number().nullable(), high: z.number().nullable(), n: count });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { RewardLensError, invalidArgument, throwIfAborted } from '../native/errors.js';
 import { splitByProblem } from '../probe/split.js';
 import type { TokenRange, Zscore } from '../rpe/features.js';
-import { poolSteps, zscored } from '../rpe/features.js';
+import { poolSteps, statesOfStep, zscored } from '../rpe/features.js';
 import { mean } from '../stats/moments.js';
 import { FILES } from '../store/format.js';
 import type { TrajectoryRecord } from '../store/format.js';
@@ -107,7 +107,7 @@ export const BASELINES = {
   logProbability: 'mean log-probability of the step',
   value: NOISY_BASELINE,
   probeValue: 'V before the step, by the probe',
-  probeError: 'δ of the value probe',
+  probeChange: 'change of V over the step, by the probe',
 } as const;
 
 /** Reads a folder with values. The data reads from `store` for as long as it is open. Errors: those of {@link readValues}; INVALID_ARGUMENT when the values are of other trajectories or beside other probes. */
@@ -154,6 +154,11 @@ function withParts(lines: readonly TrajectoryValues[]): { line: TrajectoryValues
   return lines.map((line, i) => ({ line, part: parts.get(i) as Part }));
 }
 
+/** What reading a step changes V of the probe by. Unlike its δ, the last step's knows no reward: nor does what it is compared with. NaN without states. */
+function changeOver(step: TokenRange, states: readonly number[]): number {
+  return (states[statesOfStep(step, states.length).last] ?? NaN) - (states[step.begin] ?? NaN);
+}
+
 function toTrajectory(line: TrajectoryValues, part: Part, source: ErrorSource, record: TrajectoryRecord | undefined): DopamineTrajectory {
   const errors = source === 'mc' ? line.tdErrors : (line.probe?.tdErrors ?? []);
   return {
@@ -174,7 +179,7 @@ function toTrajectory(line: TrajectoryValues, part: Part, source: ErrorSource, r
         [BASELINES.logProbability]: mean(record?.logProbabilities?.slice(begin, end) ?? []),
         [BASELINES.value]: line.values[k]?.value ?? NaN,
         [BASELINES.probeValue]: line.probe?.values[k] ?? NaN,
-        [BASELINES.probeError]: line.probe?.tdErrors[k] ?? NaN,
+        [BASELINES.probeChange]: changeOver({ begin, end }, line.probe?.states ?? []),
       },
     })),
   };

@@ -177,7 +177,7 @@ function nullScore(name: string, predictions: Numbers, items: readonly DopamineI
  */
 export function baselineScores(data: DopamineData, items: readonly DopamineItem[], options: { threshold: number; seed: number; error: ErrorSource }): DopamineScore[] {
   const stepOf = ({ trajectory, step }: DopamineItem): DopamineStep => (data.trajectories[trajectory] as DopamineTrajectory).steps[step] as DopamineStep;
-  const own: readonly string[] = options.error === 'probe' ? [BASELINES.probeError, BASELINES.probeValue] : [];
+  const own: readonly string[] = options.error === 'probe' ? [BASELINES.probeChange, BASELINES.probeValue] : [];
   return Object.values(BASELINES).filter((name) => !own.includes(name)).flatMap((name) => {
     const values = items.map((item) => stepOf(item).baselines[name] ?? NaN);
     const train = [...items.keys()].filter((i) => items[i]?.part === 'train' && Number.isFinite(values[i]));

@@ -35,8 +35,8 @@ export const trajectoryValuesSchema = z.object({
   tdErrors: nullableNumbers,
   /** Expected squared error of each of `tdErrors`, by the chance of the continuations; null with fewer than two behind it. */
   variances: nullableNumbers,
-  /** V of the probe in front of each step, and its δ per step. */
-  probe: z.object({ layer: z.int(), values: z.array(z.number()), tdErrors: nullableNumbers }).nullable(),
+  /** V of the probe in front of each step and its δ per step; V of every state s_0 … s_{n−1}, and δ per token: γ V(s_{t+1}) − V(s_t), and r − V at the last, to six digits. */
+  probe: z.object({ layer: z.int(), values: z.array(z.number()), tdErrors: nullableNumbers, states: z.array(z.number()), tokenErrors: nullableNumbers }).nullable(),
 });
 export type TrajectoryValues = z.infer<typeof trajectoryValuesSchema>;
 

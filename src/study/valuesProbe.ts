@@ -66,6 +66,9 @@ function entryOf({ store, data }: ProbedFolder, i: number): { problem: string; s
   return store.trajectories[data.entries[i] as number] as { problem: string; sample: number };
 }
 
+/** Of values of single states in the file: more than a probe of f32 means. */
+const DIGITS = 6;
+
 /** The probe's side of one trajectory; null where the store has no states for some step. */
 export function probeSide(probe: ProbeTraces | null, { record, steps }: SteppedTrajectory, gamma: number): Pick<TrajectoryValues, 'part' | 'probe'> {
   const trace = probe?.traces.get(keyOf(record));
@@ -73,7 +76,8 @@ export function probeSide(probe: ProbeTraces | null, { record, steps }: SteppedT
     return { part: trace?.part ?? null, probe: null };
   }
   const values = steps.map(({ begin }) => trace.values[begin] as number);
-  return { part: trace.part, probe: { layer: probe.layer, values, tdErrors: stepErrors(values, record.reward, gamma) } };
+  const states = Array.from(trace.values, (value) => Number(value.toPrecision(DIGITS)));
+  return { part: trace.part, probe: { layer: probe.layer, values, tdErrors: stepErrors(values, record.reward, gamma), states, tokenErrors: stepErrors(states, record.reward, gamma).map((error) => (error === null ? null : Number(error.toFixed(DIGITS)))) } };
 }
 
 /** Agreement of both values over held-out states that have both; null without a probe. */

@@ -15,7 +15,7 @@ const SHA = 'a'.repeat(64);
 
 const values: Values = {
   format: 'rewardlens.values',
-  version: 1,
+  version: 2,
   manifest: {},
   settings: { steps: 'regex:<b>', counts: { min: 6, max: 6, width: 0.35 }, budget: null, limit: 120, gamma: 0.99999, seed: 1, maxTokens: 96, sampling: {}, stop: [] },
   trajectoriesSha256: SHA,

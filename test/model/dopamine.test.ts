@@ -6,7 +6,10 @@ import { loadModel } from '../../src/model/model.js';
 import type { Dopamine, DopamineNeuron, DopamineScore } from '../../src/report/dopamineSchema.js';
 import type { Values } from '../../src/report/valuesSchema.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
+import { telescopeGap } from '../../src/rpe/tdErrors.js';
 import { VALUES_DEFAULTS, openValuesSession, prepareValues, runValues } from '../../src/study/values.js';
+import type { TrajectoryValues } from '../../src/study/valuesFormat.js';
+import { readValues } from '../../src/study/valuesFormat.js';
 import type { Estimate } from '../../src/stats/estimate.js';
 import { CARRIER, LAST_BUT_ONE, LAST_LETTER, PLANTED_MODELS, plantedFolder } from '../helpers/planted.js';
 
@@ -16,7 +19,7 @@ afterEach(async () => {
 });
 
 /** Rollout, probes, continuations of the state after every letter, dopamine neurons: what the commands do. */
-async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, 'answer' | 'check'>): Promise<{ values: Values; dopamine: Dopamine }> {
+async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, 'answer' | 'check'>): Promise<{ values: Values; lines: TrajectoryValues[]; dopamine: Dopamine }> {
   const directory = await plantedFolder(which, { count: 200, maxTokens: 4, task, settings: { maxEpochs: 5 } });
   folders.push(directory);
   await using model = await loadModel(PLANTED_MODELS[which], { gpuLayers: 0, isolate: false });
@@ -24,7 +27,7 @@ async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, '
   const prepared = await prepareValues(model, directory, settings);
   await using session = openValuesSession(model, prepared, { threads: 1, parallel: 64 });
   const values = await runValues(session, prepared, settings, { threads: 1 });
-  return { values, dopamine: await runDopamine(directory, { ...DOPAMINE_DEFAULTS, permutations: 50, draws: 2 }, { threads: 1 }) };
+  return { values, lines: (await readValues(directory)).trajectories, dopamine: await runDopamine(directory, { ...DOPAMINE_DEFAULTS, permutations: 50, draws: 2 }, { threads: 1 }) };
 }
 
 function bestScores({ layers, bestLayer }: Dopamine): Map<string, DopamineScore> {
@@ -38,7 +41,7 @@ function correlation(dopamine: Dopamine, name: string): { value: number; bound: 
 }
 
 test('the coordinate that decides how the answer ends is the first dopamine neuron, by errors that were measured', async () => {
-  const { values, dopamine } = await analyse('planted', LAST_BUT_ONE);
+  const { values, lines, dopamine } = await analyse('planted', LAST_BUT_ONE);
   const [first, second] = dopamine.ranking as [DopamineNeuron, DopamineNeuron];
   expect(first).toMatchObject({ neuron: CARRIER, ranks: { 'l1-zscore': 1, linear: 1, univariate: 1 } });
   expect(first.scores['l1-zscore']).toBeGreaterThan(2 * (second.scores['l1-zscore'] as number));
@@ -49,6 +52,12 @@ test('the coordinate that decides how the answer ends is the first dopamine neur
   const groups = dopamine.surprise?.cells.find(({ position, contrast }) => position === 'last' && contrast === 'surprise');
   expect(groups?.top[0]).toMatchObject({ neuron: CARRIER, p: 1 / 51 });
   expect(values.tdErrors.telescopeGap).toBeLessThan(1e-12);
+  // the probe's side: steps are tokens here, so its errors of both are the same, and add up to the reward
+  for (const { reward, probe } of lines) {
+    const { states, tokenErrors, tdErrors } = probe as NonNullable<typeof probe>;
+    expect(tokenErrors).toEqual(tdErrors.map((error) => expect.closeTo(error as number, 5)));
+    expect(Math.abs(telescopeGap(states, tokenErrors, reward, 1 - 1e-5) as number)).toBeLessThan(1e-5);
+  }
 }, 120_000);
 
 test('where a letter that no state reads decides, and the model draws it from no coordinate, nothing predicts the error', async () => {

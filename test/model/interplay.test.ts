@@ -58,7 +58,7 @@ async function plant(): Promise<void> {
   });
   await writeFile(join(directory, 'values.jsonl'), lines.map((line) => `${sealLine(line)}\n`).join(''));
   const summary: Values = {
-    format: 'rewardlens.values', version: 1, manifest: {},
+    format: 'rewardlens.values', version: 2, manifest: {},
     settings: { steps: 'tokens:1', counts: { min: 8, max: 8, width: 1 }, budget: null, limit: null, gamma: 1, seed: 1, maxTokens: TOKENS, sampling: {}, stop: [] },
     trajectoriesSha256: await fileHash(path),
     counts: { trajectories: lines.length, steps: 0, states: 0, distinctStates: 0, withoutValue: 0, continuations: { made: 0, found: 0, unknown: 0 } },

@@ -118,7 +118,7 @@ describe('a folder', () => {
     await writeFile(join(directory, 'trajectories.jsonl'), records.map((record) => `${sealLine(record)}\n`).join(''));
     await writeFile(join(directory, 'values.jsonl'), lines.map((line) => `${sealLine(line)}\n`).join(''));
     const summary: Values = {
-      format: 'rewardlens.values', version: 1, manifest: {},
+      format: 'rewardlens.values', version: 2, manifest: {},
       settings: { steps: 'line', counts: { min: 8, max: 8, width: 1 }, budget: null, limit: null, gamma: 1, seed: 1, maxTokens: 99, sampling: {}, stop: [], ...change },
       trajectoriesSha256: await fileHash(join(directory, 'trajectories.jsonl')),
       counts: { trajectories: 150, steps: 0, states: 0, distinctStates: 0, withoutValue: 0, continuations: { made: 0, found: 0, unknown: 0 } },
