@@ -35,18 +35,25 @@ function checkExample(example: ExampleTrajectory, where: string): void {
 function checkVersion(json: unknown, name: string, { format, version, again }: ResultFormat): void {
   const found = json as { format?: unknown; version?: unknown } | null;
   if (found?.format === format && typeof found.version === 'number' && found.version !== version) {
-    const advice = found.version < version ? `it was written by an older rewardlens; ${again}` : 'it was written by a newer rewardlens';
-    throw new RewardLensError('INVALID_ARGUMENT', `${name}: version: expected ${version}, got ${found.version}: ${advice}`, { details: { version: found.version } });
+    throw otherVersion(`${name}: version`, version, found.version, again);
   }
 }
 
+function otherVersion(where: string, expected: number, found: number, again: string): RewardLensError {
+  const advice = found < expected ? `it was written by an older rewardlens; ${again}` : 'it was written by a newer rewardlens';
+  return new RewardLensError('INVALID_ARGUMENT', `${where}: expected ${expected}, got ${found}: ${advice}`, { details: { version: found } });
+}
+
 /** Errors: INVALID_ARGUMENT naming the path, what was expected and what came. */
-function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
+function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string, again: string): T {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0] as Issue;
     const received = issue.path.reduce<unknown>((here, key) => (here as Record<PropertyKey, unknown> | null | undefined)?.[key], json);
     const path = pathText(issue.path);
+    if (issue.path.at(-1) === 'version' && issue.code === 'invalid_value' && typeof received === 'number') {
+      throw otherVersion(`${name}: ${path}`, Number(issue.values[0]), received, again); // of a result within
+    }
     throw invalidArgument(path === '' ? name : `${name}: ${path}`, expectation(issue), received);
   }
   return parsed.data;
@@ -62,7 +69,7 @@ export interface ResultFormat {
 /** Checks that `json` is a result of this format and version; `name` (a file) begins every message. Errors: INVALID_ARGUMENT naming the path, what was expected and what came. */
 export function parseResult<T>(schema: z.ZodType<T>, json: unknown, name: string, format: ResultFormat): T {
   checkVersion(json, name, format);
-  return parseWith(schema, json, name);
+  return parseWith(schema, json, name, format.again);
 }
 
 /** Checks that `json` is the contents of an `ablate.json` of this version; `name` (a file) begins every message. Errors: INVALID_ARGUMENT. */
@@ -75,8 +82,7 @@ export function parseAblation(json: unknown, name: string): Ablation {
  * begins every message. Errors: INVALID_ARGUMENT naming the path, what was expected and what came.
  */
 export function parseStudy(json: unknown, name: string): Study {
-  checkVersion(json, name, { format: STUDY_FORMAT, version: STUDY_VERSION, again: 'run `rewardlens study` again with the same arguments, stages that are done are kept' });
-  const study = parseWith(studySchema, json, name);
+  const study = parseResult(studySchema, json, name, { format: STUDY_FORMAT, version: STUDY_VERSION, again: 'run `rewardlens study` again with the same arguments, stages that are done are kept' });
   if (study.datasets.length === 0) {
     throw new RewardLensError('INVALID_ARGUMENT', `${name}: datasets: expected at least one data set, got none`);
   }
@@ -93,4 +99,11 @@ export function parseStudy(json: unknown, name: string): Study {
     dataset.examples.forEach((example, e) => checkExample(example, `${where}.examples[${e}]`));
   });
   return study;
+}
+
+/** {@link parseStudy} without the results of other commands (sections, transfer), which may be of other versions: for a study whose results are read from their own files. Errors: as there. */
+export function parseEarlierStudy(json: unknown, name: string): Study {
+  const { datasets } = (json ?? {}) as { datasets?: unknown };
+  const bare = (dataset: unknown): unknown => (typeof dataset === 'object' && dataset !== null ? { ...dataset, sections: undefined } : dataset);
+  return parseStudy(Array.isArray(datasets) ? { ...(json as object), transfer: null, datasets: datasets.map(bare) } : json, name);
 }

@@ -7,7 +7,7 @@ import type { LoadOptions, Model } from '../model/model.js';
 import { loadModel } from '../model/model.js';
 import type { SessionOptions } from '../model/session.js';
 import { RewardLensError, invalidArgument } from '../native/errors.js';
-import { parseStudy } from '../report/parse.js';
+import { parseEarlierStudy } from '../report/parse.js';
 import { writePage } from '../report/page.js';
 import { renderReport } from '../report/report.js';
 import type { DatasetResult, Study } from '../report/schema.js';
@@ -297,7 +297,7 @@ export async function writeReport(directory: string, study: Study): Promise<stri
 export async function reportStage(directory: string, options: WorkOptions): Promise<Study> {
   const path = join(directory, STUDY_FILES.study);
   const text = await readFile(path, 'utf8').catch(() => undefined);
-  const before = text === undefined ? undefined : parseStudy(parseJson(text, path), path);
+  const before = text === undefined ? undefined : parseEarlierStudy(parseJson(text, path), path);
   const folders = before?.datasets.map(({ name }) => ({ name, folder: existsSync(join(directory, name, ANALYSIS_FILES.rank)) ? join(directory, name) : directory })) ?? [await onlyDataset(directory)];
   const datasets: DatasetResult[] = [];
   for (const { name, folder } of folders) {

@@ -9,7 +9,7 @@ import type { Place } from '../probe/places.js';
 import type { TrainedProbe } from '../probe/train.js';
 import type { RankingMethod } from '../rank/scores.js';
 import { topNeurons } from '../rank/sets.js';
-import { parseStudy } from '../report/parse.js';
+import { parseEarlierStudy } from '../report/parse.js';
 import type { TransferFolder } from '../report/transferSchema.js';
 import { auc } from '../stats/auc.js';
 import { parseJson } from '../util/json.js';
@@ -53,7 +53,7 @@ export async function expandStudies(directories: readonly string[]): Promise<str
       out.push(directory);
       continue;
     }
-    const study = parseStudy(parseJson(await readFile(path, 'utf8'), path), path);
+    const study = parseEarlierStudy(parseJson(await readFile(path, 'utf8'), path), path);
     out.push(...study.datasets.map(({ name }) => join(directory, name)));
   }
   return out;

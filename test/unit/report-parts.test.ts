@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { bestBaseline, neededInputs, orderedFindings, side } from '../../src/report/facts.js';
 import { aligned, fixed, percent, seconds, shareText, signed, significant, withInterval } from '../../src/report/format.js';
 import { escapeHtml, html, jsonScript } from '../../src/report/html.js';
-import { parseStudy } from '../../src/report/parse.js';
+import { parseEarlierStudy, parseStudy } from '../../src/report/parse.js';
 import { cellSpec } from '../../src/report/plots.js';
 import type { DatasetResult, PruningPoint, Study } from '../../src/report/schema.js';
 import { NO_SECTIONS } from '../../src/report/sectionsSchema.js';
@@ -51,6 +51,20 @@ describe('parseStudy', () => {
     [['datasets', 0, 'examples', 3, 'values'], [0.5], 's.json: datasets[0].examples[3].values: expected 57 entries, one per token, got an array of 1'],
   ] as const)('%j = %j', (path, value, message) => {
     expect(() => parseStudy(at(path, value), 's.json')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message }));
+  });
+
+  const oldSection = (): Json => at(['datasets', 0, 'sections'], { ...NO_SECTIONS, values: { format: 'rewardlens.values', version: 0 } });
+
+  test('a section of another version says what to run', () => {
+    expect(() => parseStudy(oldSection(), 's.json')).toThrow(/^s\.json: datasets\[0\]\.sections\.values\.version: expected \d+, got 0: it was written by an older rewardlens; run `rewardlens study` again/);
+  });
+
+  test('what is read again from the files of other commands stops no report and no comparison', () => {
+    expect(parseEarlierStudy(oldSection(), 's.json')).toEqual(parseStudy(example(), 's.json'));
+    expect(parseEarlierStudy({ ...oldSection(), transfer: { version: 0 } }, 's.json')).toEqual(parseStudy(example(), 's.json'));
+    expect(() => parseEarlierStudy(at(['title'], undefined), 's.json')).toThrow('s.json: title: expected a string, got undefined');
+    expect(() => parseEarlierStudy(null, 's.json')).toThrow('s.json: expected an object, got null');
+    expect(() => parseEarlierStudy(at(['datasets', 0], 7), 's.json')).toThrow('s.json: datasets[0]: expected an object, got 7');
   });
 
   test('no object at all', () => {
