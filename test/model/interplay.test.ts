@@ -45,6 +45,8 @@ async function plant(): Promise<void> {
   });
   const path = join(directory, 'trajectories.jsonl');
   const records = (await readFile(path, 'utf8')).trimEnd().split('\n').map((line) => JSON.parse(line) as TrajectoryRecord);
+  // records come in the order in which they were finished, which is one of timing: parts of the split must not depend on it
+  records.sort((a, b) => Number(a.problem.slice(1)) - Number(b.problem.slice(1)));
   const lines = records.map(({ problem, sample, prompt, pieces, reward, finishReason }, i): TrajectoryValues => {
     // what a state has read decides its error; the last token is read by none
     const read = pieces.map((_, t) => pieces[Math.min(t, pieces.length - 2)] as string);
@@ -99,9 +101,9 @@ describe('the carrier', () => {
     expect(result.arms.filter(({ role, layers }) => role === 'control' && layers.length === 2)).toHaveLength(19);
     for (const arm of result.arms.filter(({ role }) => role === 'set')) {
       expect(arm.trace).toBe(0);
-      expect(Math.abs(arm.agreement.value as number)).toBeLessThan(0.3);
       expect(arm.edited).toBe(arm.layers.length * prepared.trajectories.reduce((sum, { tokens }) => sum + tokens.length, 0));
     }
+    // what is left of the probe without the carrier is chance agreement of other coordinates, how much depends on the tokens drawn; with random sets nearly all is left
     for (const { measure, observed, meanControl, p, draws } of result.comparisons.filter((entry) => entry.measure !== 'score')) {
       expect({ measure, draws, p }).toEqual({ measure, draws: 19, p: 0.05 });
       expect(meanControl).toBeGreaterThan(observed + 0.5);
