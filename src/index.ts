@@ -68,6 +68,7 @@ export type { DopamineSettings } from './study/dopamine.js';
 export { DOPAMINE_DEFAULTS, runDopamine } from './study/dopamine.js';
 export { readDopamine } from './study/dopamineFolder.js';
 export { openInterplaySession, prepareInterplay, runInterplay } from './study/interplay.js';
+export { earlierLayers, interplayArms } from './study/interplayArms.js';
 export type { ConfidenceModel, ConfidenceSettings } from './study/confidence.js';
 export { runConfidence } from './study/confidence.js';
 export type { Candidate, CandidateScorer, SearchItem, SearchOptions } from './apply/search.js';

@@ -57,7 +57,7 @@ const { samples: _samples, site: _site, layers: _layers, positions: _positions, 
 export const ablateCommand: Command = {
   name: 'ablate',
   resumes: true,
-  describe: 'Take the top neurons of a probed rollout away, beside matched controls, and compare accuracy paired by item. Resumes.',
+  describe: 'Take the top neurons of a probed rollout away, beside matched controls, and compare accuracy paired by item.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes: where the ranking comes from; not needed for --neurons with random controls' }],
   options: {
     ...ARM_OPTIONS,

@@ -100,13 +100,14 @@ export async function parseCommandLine(argv: readonly string[], commands: readon
     });
   for (const entry of commands) {
     const words = entry.positionals ?? [];
+    const describe = `${entry.describe}${entry.resumes === true ? ' Resumes.' : ''}`;
     const usage = [entry.name, ...words.map(({ name, many }) => `[${name}${many === true ? '..' : ''}]`)].join(' ');
     parser.command(
       usage,
-      entry.describe,
+      describe,
       (sub) => {
         words.forEach(({ name, describe }) => sub.positional(name, { type: 'string', describe }));
-        return sub.usage(`$0 ${usage} [options]\n\n${entry.describe}`).options(entry.options);
+        return sub.usage(`$0 ${usage} [options]\n\n${describe}`).options(entry.options);
       },
       (values) => {
         selected = { command: entry, flags: new Flags(values, words.map(({ name }) => name)) };
@@ -148,7 +149,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
   const beforeRest = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   const verbose = beforeRest.some((word) => word === '-v' || word === '--verbose');
   const json = beforeRest.includes('--json');
-  const command = COMMANDS.find(({ name }) => name === argv.find((word) => COMMANDS.some((own) => own.name === word)));
+  const command = argv.map((word) => COMMANDS.find(({ name }) => name === word)).find((own) => own !== undefined);
   let io: Io | undefined;
   const interrupt = listenForInterrupt(() => {
     io?.progress.stop();

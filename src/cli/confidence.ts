@@ -22,7 +22,7 @@ const NO = 'No';
 export const confidenceCommand: Command = {
   name: 'confidence',
   resumes: true,
-  describe: 'How well V(s_0) from a few neurons tells right answers from wrong ones before the first word, beside what else is in use. Resumes.',
+  describe: 'How well V(s_0) from a few neurons tells right answers from wrong ones before the first word, beside what else is in use.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {
     neurons: { type: 'string', group: GROUP, describe: 'numbers of value neurons, such as 4,16; default 1 % and 5 %' },

@@ -61,10 +61,10 @@ async function run({ directory, model: modelFlags, session: sessionFlags, grid }
   const plan = await planArms(directory, { ...grid, layers }, { files: model.files, layerCount: model.info.layerCount, dModel: model.info.dModel }, workOptions({ threads }, io));
   io.progress.stop();
   await using session = openInterplaySession(model, prepared, sessionFlags);
-  const arms = interplayArms(plan.arms, 'both').length;
-  io.summary(`${plural(arms, 'arm')} × ${prepared.trajectories.length} held-out trajectories`);
-  io.progress.start('reading', arms * prepared.trajectories.length);
-  const result = await runInterplay(session, prepared, plan, { signal: io.signal, threads, onProgress: (finished) => io.progress.update(finished) });
+  const arms = interplayArms(plan.arms, { alone: true });
+  io.summary(`${plural(arms.length, 'arm')} × ${prepared.trajectories.length} held-out trajectories`);
+  io.progress.start('reading', arms.length * prepared.trajectories.length);
+  const result = await runInterplay(session, prepared, { ...plan, arms }, { signal: io.signal, threads, onProgress: (finished) => io.progress.update(finished) });
   io.progress.stop();
   printInterplay(result, join(directory, INTERPLAY_FILE), io);
 }

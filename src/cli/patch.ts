@@ -59,7 +59,7 @@ interface PatchFlags {
 export const patchCommand: Command = {
   name: 'patch',
   resumes: true,
-  describe: 'Put activations of a clean prompt into a corrupted one (or the other way) and see where the answer comes back, as heat maps. Resumes.',
+  describe: 'Put activations of a clean prompt into a corrupted one (or the other way) and see where the answer comes back, as heat maps.',
   options: {
     pairs: { type: 'string', group: PAIRS, describe: 'JSON lines {id, clean, corrupted, answer, wrong}; also JSON or Parquet' },
     clean: { type: 'string', group: PAIRS, describe: 'the prompt that leads to the answer' },

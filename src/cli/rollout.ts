@@ -23,7 +23,7 @@ interface RolloutFlags {
 export const rolloutCommand: Command = {
   name: 'rollout',
   resumes: true,
-  describe: 'Sample a data set, judge the answers, store trajectories and activations. Resumes where it stopped.',
+  describe: 'Sample a data set, judge the answers, store trajectories and activations.',
   options: {
     ...DATASET_OPTIONS,
     ...ROLLOUT_OPTIONS,

@@ -20,7 +20,7 @@ const D = SEARCH_DEFAULTS;
 export const searchCommand: Command = {
   name: 'search',
   resumes: true,
-  describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost. Resumes.',
+  describe: 'Answer held-out problems step by step, keeping the candidates that a dopamine or value probe likes best; beside it best-of-n and majority voting at equal token cost.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout` with probes' }],
   options: {
     guides: { type: 'string', group: GROUP, describe: `${GUIDES.join(', ')}: what chooses; the first is compared with all others; default: all, dopamine only where \`rewardlens dopamine\` has been` },

@@ -22,7 +22,7 @@ import { transferTables } from './transfer.js';
 export const studyCommand: Command = {
   name: 'study',
   resumes: true,
-  describe: 'Find value neurons: rollout, probes, ranking, pruning, ablation and report, for one or several data sets. Resumes.',
+  describe: 'Find value neurons: rollout, probes, ranking, pruning, ablation and report, for one or several data sets.',
   options: {
     ...DATASET_OPTIONS,
     ...ROLLOUT_OPTIONS,

@@ -62,7 +62,7 @@ interface ValuesFlags {
 export const valuesCommand: Command = {
   name: 'values',
   resumes: true,
-  describe: 'Value the state in front of every step of a rollout by continuing it, beside the value probe. Resumes.',
+  describe: 'Value the state in front of every step of a rollout by continuing it, beside the value probe.',
   positionals: [{ name: 'dir', describe: 'folder of `rewardlens rollout`' }],
   options: { ...VALUES_OPTIONS, ...MODEL_OPTIONS, ...SESSION_OPTIONS },
   examples: [['rewardlens values gsm8k -m model.gguf --steps line -k 8 --max-continuations 32 --budget 2000000', 'eight continuations of every line, more where they disagree, two million tokens at most']],

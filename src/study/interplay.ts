@@ -18,8 +18,7 @@ import { correlationEstimate } from '../stats/correlation.js';
 import { mean } from '../stats/moments.js';
 import { ActivationStore } from '../store/reader.js';
 import type { ArmPlan } from './armPlan.js';
-import type { InterplayEdit, InterplayLayers } from './interplayArms.js';
-import { interplayArms } from './interplayArms.js';
+import type { InterplayEdit } from './interplayArms.js';
 import type { DopamineData, DopamineItem, DopamineStep } from './dopamineData.js';
 import { dopamineData, itemsOf } from './dopamineData.js';
 import { readDopamine } from './dopamineFolder.js';
@@ -96,11 +95,12 @@ interface Readings {
   readonly traces: TraceAgreement;
 }
 
-/** Which arms, interruption and progress. */
+/** A plan of arms with those of interplayArms in their place. */
+export type InterplayPlan = Pick<ArmPlan, 'grid' | 'notes'> & { readonly arms: readonly InterplayEdit[] };
+
+/** Interruption and progress. */
 export interface InterplayOptions {
   readonly threads: number;
-  /** Arms of every layer, of all layers together, or both (default). */
-  readonly layers?: InterplayLayers | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((finished: number, total: number) => void) | undefined;
 }
@@ -110,15 +110,14 @@ export interface InterplayOptions {
  * way, so all differences are the arms'. Writes interplay.json. Errors: BUSY when the folder is being written; those of the engine (HOOK_NOT_FIRED when an arm wrote another number of values than its
  * definition demands). Cost: arms × tokens of the held-out trajectories.
  */
-export async function runInterplay(session: Session, prepared: PreparedInterplay, plan: ArmPlan, options: InterplayOptions): Promise<Interplay> {
+export async function runInterplay(session: Session, prepared: PreparedInterplay, plan: InterplayPlan, options: InterplayOptions): Promise<Interplay> {
   const started = performance.now();
   const { directory, dopamine, trajectories } = prepared;
   await using _lock = await holdFolder(directory);
   const neurons = dopamine.ranking.slice(0, Math.max(1, dopamine.settings.neurons)).map(({ neuron }) => neuron);
-  const edits = interplayArms(plan.arms, options.layers ?? 'both');
-  const readings = await readArms(session, prepared, edits, neurons, options);
+  const readings = await readArms(session, prepared, plan.arms, neurons, options);
   const items = trajectories.flatMap(({ items: own }) => [...own]);
-  const outcomes = edits.map((arm) => outcome(arm, readings, items, dopamine.settings));
+  const outcomes = plan.arms.map((arm) => outcome(arm, readings, items, dopamine.settings));
   const [base, ...arms] = outcomes as [InterplayArm, ...InterplayArm[]];
   const result: Interplay = {
     format: INTERPLAY_FORMAT,

@@ -14,9 +14,6 @@ export interface InterplayEdit extends Pick<Arm, 'name' | 'role' | 'group' | 'dr
   readonly neurons: readonly (readonly number[])[];
 }
 
-/** `each`: layers by themselves; `together`: all at once; `both`. */
-export type InterplayLayers = 'each' | 'together' | 'both';
-
 /** Layers to edit, all below the dopamine probe's: those asked for, else those of lists by layer, else what the folder holds. */
 export function earlierLayers(grid: Pick<ArmGrid, 'layers' | 'list'>, { layers, dopamine }: { layers: readonly number[]; dopamine: { bestLayer: number } }): number[] {
   const wanted = grid.layers === 'all' ? (listedLayers(grid) ?? layers) : grid.layers;
@@ -26,12 +23,13 @@ export function earlierLayers(grid: Pick<ArmGrid, 'layers' | 'list'>, { layers, 
 /**
  * Arms of one layer (of the grid of {@link planArms}) as arms of an interplay, the base first. Together go the arms of all layers that are the same set, or the same draw of a
  * control, with the same share: a draw that a layer lacks is left out. Lists may differ in length from layer to layer; `share` is then their mean. A single layer is itself.
+ * `alone`: also every layer by itself.
  */
-export function interplayArms(arms: readonly Arm[], layers: InterplayLayers): InterplayEdit[] {
+export function interplayArms(arms: readonly Arm[], options: { alone: boolean }): InterplayEdit[] {
   const [base, ...own] = arms as [Arm, ...Arm[]];
   const all = [...new Set(own.map(({ layer }) => layer))];
   const joint = all.length < 2 ? [] : [...bySet(own).values()].filter((parts) => parts.length === all.length).map(join);
-  return [{ ...alone(base), layers: [], neurons: [] }, ...(layers === 'together' && all.length > 1 ? [] : own.map(alone)), ...(layers === 'each' ? [] : joint)];
+  return [{ ...alone(base), layers: [], neurons: [] }, ...(options.alone || all.length < 2 ? own.map(alone) : []), ...joint];
 }
 
 function bySet(arms: readonly Arm[]): Map<string, Arm[]> {

@@ -91,7 +91,7 @@ export function discriminationOf(seeds: readonly DrawnAnswers[], problems: reado
 }
 
 /** What discrimination says of a search. */
-export function discriminationFinding(all: readonly SearchDiscrimination[]): string[] {
+function discriminationFinding(all: readonly SearchDiscrimination[]): string[] {
   const number = (estimate: SearchDiscrimination['within']): string => (estimate.value === null ? 'not known' : `${estimate.value.toFixed(2)}${estimate.low === null || estimate.high === null ? '' : ` [${estimate.low.toFixed(2)}, ${estimate.high.toFixed(2)}]`}`);
   return all.map(({ score, across, within }) => `AUC of ${score} on whole answers: ${number(across)} over all problems, ${number(within)} among the answers of one problem, which is what a search needs.`);
 }

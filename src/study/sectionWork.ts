@@ -10,7 +10,7 @@ import type { ConfidenceModel, ConfidenceSettings } from './confidence.js';
 import { runConfidence } from './confidence.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from './dopamine.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from './interplay.js';
-import { earlierLayers } from './interplayArms.js';
+import { earlierLayers, interplayArms } from './interplayArms.js';
 import type { WorkOptions } from './options.js';
 import type { SearchSettings } from './search.js';
 import { SEARCH_DEFAULTS, runSearch } from './search.js';
@@ -115,8 +115,7 @@ async function makeInterplay({ directory, dataset, probe }: SweptWork, { choice,
   };
   const plan = await planArms(directory, grid, { files: model.files, ...model.info }, options);
   await using session = openInterplaySession(model, prepared, given);
-  await runInterplay(session, prepared, plan, {
-    layers: 'together',
+  await runInterplay(session, prepared, { ...plan, arms: interplayArms(plan.arms, { alone: false }) }, {
     signal: options.signal,
     threads: options.threads,
     onProgress: (finished, total) => options.onProgress?.(`reading ${dataset.name}`, finished / total, `${finished}/${total} readings of trajectories`),

@@ -13,6 +13,7 @@ import { planArms } from '../../src/study/armPlan.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
 import { interplaySchema } from '../../src/report/interplaySchema.js';
 import { openInterplaySession, prepareInterplay, runInterplay } from '../../src/study/interplay.js';
+import { interplayArms } from '../../src/study/interplayArms.js';
 import { fileHash } from '../../src/study/stage.js';
 import type { Values } from '../../src/report/valuesSchema.js';
 import type { TrajectoryValues } from '../../src/study/valuesFormat.js';
@@ -89,7 +90,7 @@ describe('the carrier', () => {
     expect(prepared.dopamine.ranking[0]?.neuron).toBe(CARRIER);
     const plan = await planArms(undefined, { ...GRID, layers: [0, 1] }, { files: model.files, layerCount: model.info.layerCount, dModel: model.info.dModel }, { threads: 1 });
     await using session = openInterplaySession(model, prepared, { threads: 1 });
-    const result = await runInterplay(session, prepared, plan, { threads: 1 });
+    const result = await runInterplay(session, prepared, { ...plan, arms: interplayArms(plan.arms, { alone: true }) }, { threads: 1 });
     expect(interplaySchema.parse(JSON.parse(await readFile(join(directory, 'interplay.json'), 'utf8')))).toEqual(result);
     // read again and untouched, the probe says what it said
     expect(result.base).toMatchObject({ agreement: { value: 1 }, trace: expect.closeTo(1, 9), edited: 0 });

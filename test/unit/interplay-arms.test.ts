@@ -9,15 +9,14 @@ const arm = (role: ArmRole, draw: number, layer: number, neurons: number[], shar
 const ARMS = [BASE_ARM, arm('set', 0, 3, [1, 2]), arm('control', 0, 3, [5, 6]), arm('control', 1, 3, [7, 8]), arm('set', 0, 1, [4, 9]), arm('control', 0, 1, [2, 3]), arm('set', 0, 1, [4], 0.05)];
 
 test('the same set or draw of every layer goes together, what a layer lacks does not', () => {
-  const [base, ...joint] = interplayArms(ARMS, 'together');
+  const [base, ...joint] = interplayArms(ARMS, { alone: false });
   expect(base).toMatchObject({ name: 'base', layers: [], neurons: [], interventions: [] });
   expect(joint.map(({ name, layers, neurons }) => ({ name, layers, neurons }))).toEqual([
     { name: 'top-10%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [1, 2]] },
     { name: 'random#0-10%-L1,3-zero-all', layers: [1, 3], neurons: [[2, 3], [5, 6]] },
   ]);
   expect(joint[0]?.interventions.map((one) => ({ layers: one.layers, neurons: 'neurons' in one ? one.neurons : [] }))).toEqual([{ layers: [1], neurons: [4, 9] }, { layers: [3], neurons: [1, 2] }]);
-  expect(interplayArms(ARMS, 'each')).toHaveLength(ARMS.length);
-  const both = interplayArms(ARMS, 'both').map(({ name }) => name);
+  const both = interplayArms(ARMS, { alone: true }).map(({ name }) => name);
   expect(both).toHaveLength(ARMS.length + 2);
   expect(new Set(both).size).toBe(both.length);
 });
@@ -30,7 +29,7 @@ test('lists of different length in every layer go together, beside their draws',
       arm('control', 0, layer as number, neurons as number[], share as number),
     ]),
   ];
-  expect(interplayArms(listed, 'together').slice(1).map(({ name, layers, neurons }) => ({ name, layers, neurons }))).toEqual([
+  expect(interplayArms(listed, { alone: false }).slice(1).map(({ name, layers, neurons }) => ({ name, layers, neurons }))).toEqual([
     { name: 'list-15%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [7]] },
     { name: 'random#0-15%-L1,3-zero-all', layers: [1, 3], neurons: [[4, 9], [7]] },
   ]);
@@ -46,6 +45,6 @@ test('layers are those asked for, else those of the lists, else those of the fol
 
 test('a single layer is together what it is by itself', () => {
   const one = ARMS.filter(({ layer }) => layer !== 1);
-  expect(interplayArms(one, 'together')).toEqual(interplayArms(one, 'each'));
-  expect(interplayArms(one, 'both')).toEqual(interplayArms(one, 'each'));
+  expect(interplayArms(one, { alone: false }).map(({ name }) => name)).toEqual(one.map(({ name }) => name));
+  expect(interplayArms(one, { alone: true })).toEqual(interplayArms(one, { alone: false }));
 });
