@@ -70,7 +70,7 @@ export function dopaminePruningSentence(dopamine: Dopamine): string | undefined 
 /** What surprise groups show, each contrast over the mean of the response. */
 export function surpriseSentence({ surprise }: Dopamine): string {
   const { groups, cells, both } = surprise;
-  const told = both === undefined ? '' : ` The first three set low against high V(s₀), which a value neuron tells apart too: ${counted(both.length, 'neuron')} differ${both.length === 1 ? 's' : ''} by value and by outcome, each at equal values of the other, as surprise would.`;
+  const told = ` Surprise sets low against high V(s₀), which a value neuron tells apart too: ${counted(both.length, 'neuron')} differ${both.length === 1 ? 's' : ''} by value and by outcome, each at equal values of the other, as surprise would.`;
   const shown = cells.filter(({ position, significant }) => position === 'mean' && significant !== null);
   const names = { surprise: 'positive against negative surprise', positive: 'positive surprise against expected success', negative: 'negative surprise against expected failure', low: 'success against failure at low V(s₀)', high: 'success against failure at high V(s₀)' } as const;
   const sizes = `${groups.positive} trajectories with positive and ${groups.negative} with negative surprise`;

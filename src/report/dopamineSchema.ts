@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ZSCORES } from '../rpe/features.js';
 
 export const DOPAMINE_FORMAT = 'rewardlens.dopamine';
-export const DOPAMINE_VERSION = 1;
+export const DOPAMINE_VERSION = 2;
 /** File inside a rollout folder. */
 export const DOPAMINE_FILE = 'dopamine.json';
 
@@ -101,7 +101,7 @@ export const dopamineSchema = z.object({
   /** Of dopamine.safetensors: the best layer's probes. */
   probesSha256: z.string(),
   /** Of the values.jsonl that it is made from. */
-  valuesSha256: z.string().optional(),
+  valuesSha256: z.string(),
   /** Settings of `values` that δ depends on. */
   values: z.record(z.string(), z.unknown()),
   settings: z.object({
@@ -142,7 +142,7 @@ export const dopamineSchema = z.object({
     groups: z.object({ positive: count, negative: count, expectedSuccess: count, expectedFailure: count }),
     cells: z.array(surpriseCell),
     /** Neurons that, over the mean of the response, differ by V(s_0) at equal outcome and by outcome at equal V(s_0), both as surprise does: higher, or lower, when things go better than expected. */
-    both: z.array(count).optional(),
+    both: z.array(count),
   }),
   /** Sets of equal size at the best layer: dopamine neurons of both kinds, and value neurons where there is a value probe. */
   overlaps: z.array(overlap),

@@ -27,8 +27,8 @@ export const valuesSchema = z.object({
   /** SHA-256 of trajectories.jsonl as it was. */
   trajectoriesSha256: z.string(),
   /** Of values.jsonl, and of probes.safetensors, whose V and split are in it ('' without probes). */
-  linesSha256: z.string().optional(),
-  probesSha256: z.string().optional(),
+  linesSha256: z.string(),
+  probesSha256: z.string(),
   counts: z.object({
     trajectories: count,
     steps: count,

@@ -117,7 +117,7 @@ export async function dopamineData(store: ActivationStore, site: string, source:
   if ((await fileHash(join(directory, FILES.trajectories))) !== summary.trajectoriesSha256) {
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories in '${directory}' are not those that were valued; run \`rewardlens values ${directory}\` again`, { details: { directory } });
   }
-  if (summary.probesSha256 !== undefined && summary.probesSha256 !== (await fileHash(join(directory, ANALYSIS_FILES.probes)))) {
+  if (summary.probesSha256 !== (await fileHash(join(directory, ANALYSIS_FILES.probes)))) {
     throw new RewardLensError('INVALID_ARGUMENT', `the value probes in '${directory}' are not those whose values and split stand beside the continuations; run \`rewardlens values ${directory}\` again with the flags it had, which makes no continuation anew`, { details: { directory } });
   }
   if (source === 'probe' && lines.every(({ probe }) => probe === null)) {

@@ -40,8 +40,7 @@ export async function readDopamine(directory: string): Promise<{ result: Dopamin
   if (trajectories !== result.trajectoriesSha256 || (await fileHash(probes)) !== result.probesSha256) {
     throw new RewardLensError('INVALID_ARGUMENT', `the trajectories or dopamine probes in '${directory}' are not those of '${DOPAMINE_FILE}'; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
   }
-  const { valuesSha256 } = result;
-  if (valuesSha256 !== undefined && valuesSha256 !== (await fileHash(join(directory, VALUES_FILES.trajectories)))) {
+  if (result.valuesSha256 !== (await fileHash(join(directory, VALUES_FILES.trajectories)))) {
     throw new RewardLensError('INVALID_ARGUMENT', `the values in '${directory}' are not those that '${DOPAMINE_FILE}' was made from; run \`rewardlens dopamine ${directory}\` again`, { details: { directory } });
   }
   const probe = (await loadProbes(probes)).find(({ name }) => name === DOPAMINE_PROBES.main);

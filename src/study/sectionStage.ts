@@ -136,7 +136,7 @@ export async function readSections(directory: string, names: readonly SectionNam
 /** Without what is made from a result that was replaced since; a note says so. */
 function chained(sections: Sections): Sections {
   const { values, dopamine, interplay, notes } = sections;
-  const stale = values !== null && dopamine?.valuesSha256 !== undefined && dopamine.valuesSha256 !== values.linesSha256;
+  const stale = values !== null && dopamine !== null && dopamine.valuesSha256 !== values.linesSha256;
   const left = interplay !== null && (stale || dopamine?.probesSha256 !== interplay.probesSha256);
   const note = (name: SectionName, from: string): Sections['notes'] => ({ [name]: [`It was made from ${from} that are no longer there: \`rewardlens ${name}\` makes it anew.`] });
   return {

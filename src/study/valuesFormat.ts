@@ -67,7 +67,7 @@ export async function readValues(directory: string): Promise<{ summary: Values; 
 
 async function requireLines(directory: string, { counts, linesSha256 }: Values, found: number): Promise<void> {
   const [path, lines] = [join(directory, VALUES_FILES.summary), join(directory, VALUES_FILES.trajectories)];
-  if (found !== counts.trajectories || (linesSha256 !== undefined && linesSha256 !== (await fileHash(lines)))) {
+  if (found !== counts.trajectories || linesSha256 !== (await fileHash(lines))) {
     const got = found === counts.trajectories ? 'those of another run' : `${found}`;
     throw new RewardLensError('STORE_CORRUPT', `'${lines}' is not that of '${path}': expected its ${counts.trajectories} trajectories, got ${got}; ${again(directory)}`, { details: { path: lines } });
   }

@@ -19,6 +19,8 @@ const values: Values = {
   manifest: {},
   settings: { steps: 'regex:<b>', counts: { min: 6, max: 6, width: 0.35 }, budget: null, limit: 120, gamma: 0.99999, seed: 1, maxTokens: 96, sampling: {}, stop: [] },
   trajectoriesSha256: SHA,
+  linesSha256: SHA,
+  probesSha256: SHA,
   counts: { trajectories: 120, steps: 480, states: 480, distinctStates: 470, withoutValue: 1, continuations: { made: 2800, found: 20, unknown: 3 } },
   tokens: { sampled: 104_000, computed: 20_000, shared: 80_000 },
   exhausted: false,
@@ -34,10 +36,11 @@ const average = (at: number): Dopamine['events'][number]['positive'] => ({ event
 
 const dopamine: Dopamine = {
   format: 'rewardlens.dopamine',
-  version: 1,
+  version: 2,
   rewardlens: '0',
   trajectoriesSha256: SHA,
   probesSha256: SHA,
+  valuesSha256: SHA,
   values: {},
   settings: { site: 'residPost', error: 'mc', zscore: 'running', threshold: 0.3, hidden: 32, radius: 5, neurons: 2, examples: 2, permutations: 1000, draws: 20, seed: 1 },
   selfTest: { passed: true, checks: [{ name: 'planted', passed: true, expected: '9', observed: '9' }] },
@@ -57,6 +60,7 @@ const dopamine: Dopamine = {
   ],
   surprise: {
     source: 'mc',
+    both: [7],
     low: 0.4,
     high: 0.8,
     groups: { positive: 25, negative: 14, expectedSuccess: 50, expectedFailure: 31 },

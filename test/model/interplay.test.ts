@@ -64,6 +64,8 @@ async function plant(): Promise<void> {
     format: 'rewardlens.values', version: 2, manifest: {},
     settings: { steps: 'tokens:1', counts: { min: 8, max: 8, width: 1 }, budget: null, limit: null, gamma: 1, seed: 1, maxTokens: TOKENS, sampling: {}, stop: [] },
     trajectoriesSha256: await fileHash(path),
+    linesSha256: await fileHash(join(directory, 'values.jsonl')),
+    probesSha256: '',
     counts: { trajectories: lines.length, steps: 0, states: 0, distinctStates: 0, withoutValue: 0, continuations: { made: 0, found: 0, unknown: 0 } },
     tokens: { sampled: 0, computed: 0, shared: 0 }, exhausted: false, meanWidth: null,
     tdErrors: { known: 0, mean: null, deviation: null, large: null, noise: null, telescopeGap: null }, probe: null, seconds: 0,

@@ -121,6 +121,8 @@ describe('a folder', () => {
       format: 'rewardlens.values', version: 2, manifest: {},
       settings: { steps: 'line', counts: { min: 8, max: 8, width: 1 }, budget: null, limit: null, gamma: 1, seed: 1, maxTokens: 99, sampling: {}, stop: [], ...change },
       trajectoriesSha256: await fileHash(join(directory, 'trajectories.jsonl')),
+      linesSha256: await fileHash(join(directory, 'values.jsonl')),
+      probesSha256: '',
       counts: { trajectories: 150, steps: 0, states: 0, distinctStates: 0, withoutValue: 0, continuations: { made: 0, found: 0, unknown: 0 } },
       tokens: { sampled: 0, computed: 0, shared: 0 }, exhausted: false, meanWidth: null,
       tdErrors: { known: 0, mean: null, deviation: null, large: null, noise: 0.1, telescopeGap: null }, probe: null, seconds: 0,

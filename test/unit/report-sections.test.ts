@@ -111,7 +111,7 @@ describe('words', () => {
   });
 
   test('surprise and values', () => {
-    expect(surpriseSentence(dopamine)).toBe('Surprise groups (25 trajectories with positive and 14 with negative surprise): 3 neurons differ in positive against negative surprise, 1 neuron differs in positive surprise against expected success (adjusted p < 0.05).');
+    expect(surpriseSentence(dopamine)).toBe('Surprise groups (25 trajectories with positive and 14 with negative surprise): 3 neurons differ in positive against negative surprise, 1 neuron differs in positive surprise against expected success (adjusted p < 0.05). Surprise sets low against high V(s₀), which a value neuron tells apart too: 1 neuron differs by value and by outcome, each at equal values of the other, as surprise would.');
     expect(surpriseSentence({ ...dopamine, surprise: { ...dopamine.surprise, cells: [] } })).toContain('too few to compare');
     expect(valuesSentence(values)).toContain('104,000 sampled tokens; of the prefixes 80 % came from a cache');
     expect(valuesSentence({ ...values, exhausted: true })).toContain('the budget ended it');

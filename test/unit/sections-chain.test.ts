@@ -86,7 +86,7 @@ test('a result of another version, or with a wrong field, says which and what to
   await write('values.json', { ...values, counts: null });
   await expect(readValues(directory)).rejects.toThrow('values.json: counts: expected an object, got null');
   await write('dopamine.json', { ...dopamine, version: 9 });
-  await expect(readDopamine(directory)).rejects.toThrow('dopamine.json: version: expected 1, got 9: it was written by a newer rewardlens');
+  await expect(readDopamine(directory)).rejects.toThrow('dopamine.json: version: expected 2, got 9: it was written by a newer rewardlens');
 });
 
 test('no neurons, no averages', async () => {
