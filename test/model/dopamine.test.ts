@@ -5,6 +5,8 @@ import type { Problem } from '../../src/dataset/types.js';
 import { loadModel } from '../../src/model/model.js';
 import type { Dopamine, DopamineNeuron, DopamineScore } from '../../src/report/dopamineSchema.js';
 import type { Values } from '../../src/report/valuesSchema.js';
+import { ActivationStore } from '../../src/store/reader.js';
+import { BASELINES, dopamineData } from '../../src/study/dopamineData.js';
 import { DOPAMINE_DEFAULTS, runDopamine } from '../../src/study/dopamine.js';
 import { telescopeGap } from '../../src/rpe/tdErrors.js';
 import { VALUES_DEFAULTS, openValuesSession, prepareValues, runValues } from '../../src/study/values.js';
@@ -19,7 +21,7 @@ afterEach(async () => {
 });
 
 /** Rollout, probes, continuations of the state after every letter, dopamine neurons: what the commands do. */
-async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, 'answer' | 'check'>): Promise<{ values: Values; lines: TrajectoryValues[]; dopamine: Dopamine }> {
+async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, 'answer' | 'check'>): Promise<{ directory: string; values: Values; lines: TrajectoryValues[]; dopamine: Dopamine }> {
   const directory = await plantedFolder(which, { count: 200, maxTokens: 4, task, settings: { maxEpochs: 5 } });
   folders.push(directory);
   await using model = await loadModel(PLANTED_MODELS[which], { gpuLayers: 0, isolate: false });
@@ -27,7 +29,7 @@ async function analyse(which: keyof typeof PLANTED_MODELS, task: Pick<Problem, '
   const prepared = await prepareValues(model, directory, settings);
   await using session = openValuesSession(model, prepared, { threads: 1, parallel: 64 });
   const values = await runValues(session, prepared, settings, { threads: 1 });
-  return { values, lines: (await readValues(directory)).trajectories, dopamine: await runDopamine(directory, { ...DOPAMINE_DEFAULTS, permutations: 50, draws: 2 }, { threads: 1 }) };
+  return { directory, values, lines: (await readValues(directory)).trajectories, dopamine: await runDopamine(directory, { ...DOPAMINE_DEFAULTS, permutations: 50, draws: 2 }, { threads: 1 }) };
 }
 
 function bestScores({ layers, bestLayer }: Dopamine): Map<string, DopamineScore> {
@@ -41,7 +43,7 @@ function correlation(dopamine: Dopamine, name: string): { value: number; bound: 
 }
 
 test('the coordinate that decides how the answer ends is the first dopamine neuron, by errors that were measured', async () => {
-  const { values, lines, dopamine } = await analyse('planted', LAST_BUT_ONE);
+  const { directory, values, lines, dopamine } = await analyse('planted', LAST_BUT_ONE);
   const [first, second] = dopamine.ranking as [DopamineNeuron, DopamineNeuron];
   expect(first).toMatchObject({ neuron: CARRIER, ranks: { 'l1-zscore': 1, linear: 1, univariate: 1 } });
   expect(first.scores['l1-zscore']).toBeGreaterThan(2 * (second.scores['l1-zscore'] as number));
@@ -58,6 +60,11 @@ test('the coordinate that decides how the answer ends is the first dopamine neur
     expect(tokenErrors).toEqual(tdErrors.map((error) => expect.closeTo(error as number, 5)));
     expect(Math.abs(telescopeGap(states, tokenErrors, reward, 1 - 1e-5) as number)).toBeLessThan(1e-5);
   }
+  // what the probe's V is compared by knows no reward: the last letter is read by no state, so it changes nothing
+  await using store = await ActivationStore.open(directory);
+  const { data } = await dopamineData(store, 'residPost', 'mc');
+  const changes = data.trajectories.map(({ steps }) => steps.map(({ baselines }) => baselines[BASELINES.probeChange]));
+  expect(changes).toEqual(lines.map(({ probe }) => (probe?.states ?? []).map((own, t, states) => expect.closeTo((states[t + 1] ?? own) - own, 9))));
 }, 120_000);
 
 test('where a letter that no state reads decides, and the model draws it from no coordinate, nothing predicts the error', async () => {
